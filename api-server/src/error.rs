@@ -1,0 +1,158 @@
+//! The one error of this crate and its only mapping to status codes, gRPC and HTTP alike.
+
+use std::collections::HashMap;
+
+use threeport::json::Violation;
+use tonic::{Code, Status};
+use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
+
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    #[error("{kind} `{name}` not found")]
+    NotFound { kind: String, name: String },
+    #[error("unknown kind `{0}`; `tptctl kinds` lists them")]
+    UnknownKind(String),
+    #[error("{kind} `{name}` already exists")]
+    AlreadyExists { kind: String, name: String },
+    #[error("{kind} `{name}` changed since it was read; read it again and retry")]
+    Stale { kind: String, name: String },
+    /// `users` are references such as ``workload-instance `web-1` ``.
+    #[error("{kind} `{name}` is used by {}; delete it first", users.join(", "))]
+    InUse { kind: String, name: String, users: Vec<String> },
+    #[error("{kind} `{name}` is being deleted; retry when it is gone")]
+    BeingDeleted { kind: String, name: String },
+    #[error("{kind} `{name}` is owned by {owner}; edit that instead")]
+    Owned { kind: String, name: String, owner: String },
+    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Invalid(Vec<Violation>),
+    /// Anything else that the present state forbids; `reason` is a CamelCase constant.
+    #[error("{message}")]
+    Precondition { reason: &'static str, message: String },
+    #[error("missing or unknown bearer token; pass the token of a context")]
+    Unauthenticated,
+    #[error("{0}")]
+    Denied(String),
+    #[error("position {position} is older than the log keeps (first: {first}); list again and watch from there")]
+    PositionGone { position: i64, first: i64 },
+    #[error("request_id `{0}` was used with another request; choose a new one")]
+    RequestIdReused(String),
+    #[error("{0}")]
+    TooMuch(String),
+    #[error("timed out; retry")]
+    Timeout,
+    #[error("database error")]
+    Database(#[from] tokio_postgres::Error),
+    #[error("no database connection; retry")]
+    Pool(#[from] deadpool_postgres::PoolError),
+    /// Stored data that can't be read; the text goes to the log alone.
+    #[error("stored object is corrupt")]
+    Corrupt(String),
+}
+
+impl Error {
+    pub fn invalid(field: impl Into<String>, description: impl Into<String>) -> Self {
+        Error::Invalid(vec![Violation::new(field, description)])
+    }
+
+    pub fn code(&self) -> Code {
+        match self {
+            Error::NotFound { .. } | Error::UnknownKind(_) => Code::NotFound,
+            Error::AlreadyExists { .. } | Error::RequestIdReused(_) => Code::AlreadyExists,
+            Error::Stale { .. } => Code::Aborted,
+            Error::InUse { .. } | Error::BeingDeleted { .. } | Error::Owned { .. } | Error::Precondition { .. } => {
+                Code::FailedPrecondition
+            }
+            Error::Invalid(_) => Code::InvalidArgument,
+            Error::Unauthenticated => Code::Unauthenticated,
+            Error::Denied(_) => Code::PermissionDenied,
+            Error::PositionGone { .. } => Code::OutOfRange,
+            Error::TooMuch(_) => Code::ResourceExhausted,
+            Error::Timeout => Code::DeadlineExceeded,
+            Error::Pool(_) => Code::Unavailable,
+            Error::Database(_) | Error::Corrupt(_) => Code::Internal,
+        }
+    }
+
+    /// The CamelCase constant that programs match on.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Error::NotFound { .. } => "NotFound",
+            Error::UnknownKind(_) => "UnknownKind",
+            Error::AlreadyExists { .. } => "AlreadyExists",
+            Error::Stale { .. } => "Stale",
+            Error::InUse { .. } => "InUse",
+            Error::BeingDeleted { .. } => "BeingDeleted",
+            Error::Owned { .. } => "Owned",
+            Error::Invalid(_) => "Invalid",
+            Error::Precondition { reason, .. } => reason,
+            Error::Unauthenticated => "Unauthenticated",
+            Error::Denied(_) => "Denied",
+            Error::PositionGone { .. } => "PositionGone",
+            Error::RequestIdReused(_) => "RequestIdReused",
+            Error::TooMuch(_) => "TooMuch",
+            Error::Timeout => "Timeout",
+            Error::Pool(_) => "Unavailable",
+            Error::Database(_) | Error::Corrupt(_) => "Internal",
+        }
+    }
+}
+
+impl From<Error> for Status {
+    fn from(error: Error) -> Status {
+        let code = error.code();
+        if matches!(code, Code::Internal | Code::Unavailable) {
+            // Causes may name tables and hosts: they go to the log, not to the caller.
+            tracing::error!(cause = %Chain(&error), "request failed");
+        }
+        let mut details = ErrorDetails::with_error_info(error.reason(), "threeport.io", HashMap::new());
+        match &error {
+            Error::Invalid(violations) => {
+                for violation in violations {
+                    details.add_bad_request_violation(&violation.field, &violation.description);
+                }
+            }
+            Error::InUse { kind, name, .. } | Error::BeingDeleted { kind, name } | Error::Owned { kind, name, .. } => {
+                let subject = format!("{kind}/{name}");
+                details.set_precondition_failure(vec![PreconditionViolation::new(
+                    error.reason(),
+                    subject,
+                    error.to_string(),
+                )]);
+            }
+            _ => {}
+        }
+        Status::with_error_details(code, error.to_string(), details)
+    }
+}
+
+/// Displays an error followed by its causes: `database error: connection closed`.
+pub struct Chain<'a>(pub &'a (dyn std::error::Error + 'static));
+
+impl std::fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.0)?;
+        let mut cause = self.0.source();
+        while let Some(error) = cause {
+            write!(f, ": {error}")?;
+            cause = error.source();
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn callers_see_what_to_fix_but_not_our_internals() {
+        let users = vec!["workload-instance `web-1`".to_owned()];
+        let status = Status::from(Error::InUse { kind: "workload-definition".into(), name: "web".into(), users });
+        assert_eq!(status.code(), Code::FailedPrecondition);
+        assert_eq!(status.message(), "workload-definition `web` is used by workload-instance `web-1`; delete it first");
+        let status = Status::from(Error::Corrupt("table objects".into()));
+        assert_eq!(status.message(), "stored object is corrupt");
+    }
+}

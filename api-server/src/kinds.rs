@@ -1,0 +1,1 @@
+//! The kinds in force: ours and those registered at run time.

@@ -1,0 +1,1 @@
+//! Bounds on body, time and concurrency, for gRPC and REST alike.

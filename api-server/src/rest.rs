@@ -1,0 +1,1 @@
+//! REST over the gRPC services, read from google.api.http in the descriptors.

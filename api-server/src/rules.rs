@@ -1,0 +1,1 @@
+//! What each kind demands beyond being stored.

@@ -1,0 +1,1 @@
+//! gRPC services: thin edges over the store.
