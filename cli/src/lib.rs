@@ -1,1 +1,3 @@
-//! .
+//! `tptctl`, the command line of Threeport.
+
+pub mod local;
