@@ -133,7 +133,7 @@ fn api_server(directory: &Path, programs: &Kubernetes, ports: Ports) -> ProcessS
         .arguments(["--token-auth-file", "tokens.csv", "--anonymous-auth=false", "--authorization-mode", "RBAC"])
         .arguments(["--service-cluster-ip-range", "10.96.0.0/16", "--allow-privileged=true"])
         .arguments(["--service-account-issuer", "https://kubernetes.default.svc"])
-        .arguments(["--service-account-key-file", certificates::SERVICE_ACCOUNT_KEY])
+        .arguments(["--service-account-key-file", certificates::SERVICE_ACCOUNT_PUBLIC_KEY])
         .arguments(["--service-account-signing-key-file", certificates::SERVICE_ACCOUNT_KEY])
         .port(ports.api)
 }

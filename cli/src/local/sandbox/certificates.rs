@@ -12,10 +12,16 @@ pub const AUTHORITY: &str = "authority.crt";
 pub const SERVER_CERTIFICATE: &str = "server.crt";
 pub const SERVER_KEY: &str = "server.key";
 pub const SERVICE_ACCOUNT_KEY: &str = "service-account.key";
+pub const SERVICE_ACCOUNT_PUBLIC_KEY: &str = "service-account.pub";
 
 /// Makes what is missing below `directory` and answers the authority's certificate.
 pub fn ensure(directory: &Path) -> Result<String> {
-    secret::kept(&directory.join(SERVICE_ACCOUNT_KEY), || Ok(key()?.serialize_pem()))?;
+    secret::kept(&directory.join(SERVICE_ACCOUNT_KEY), || {
+        let key = key()?;
+        // kube-apiserver doesn't take the public half out of a PKCS #8 file.
+        secret::write(&directory.join(SERVICE_ACCOUNT_PUBLIC_KEY), &key.public_key_pem())?;
+        Ok(key.serialize_pem())
+    })?;
     // The authority is written last: where it is, the rest is, and no certificate can be issued again without its key.
     secret::kept(&directory.join(AUTHORITY), || issue(directory))
 }
