@@ -33,7 +33,9 @@ impl Account {
                 return Ok(Some(Self { name: name.into(), user: user.uid.as_raw(), group: user.gid.as_raw() }));
             }
         }
-        bail!("postgres refuses to run as root and there is no user `postgres` or `nobody`; create one or run as another user")
+        bail!(
+            "postgres refuses to run as root and there is no user `postgres` or `nobody`; create one or run as another user"
+        )
     }
 
     /// Gives the account a file or folder of ours.

@@ -247,8 +247,8 @@ mod tests {
     #[tokio::test]
     async fn one_that_ends_early_is_reported_with_its_last_words() {
         let directory = tempfile::tempdir().unwrap();
-        let spec = shell("echo out of luck; exit 3", directory.path())
-            .ready_when(Readiness::Http { port: 1, path: "/" });
+        let spec =
+            shell("echo out of luck; exit 3", directory.path()).ready_when(Readiness::Http { port: 1, path: "/" });
         let error = Process::start_ready(spec).await.unwrap_err().to_string();
         assert!(error.contains("exit status: 3") && error.ends_with("out of luck"), "{error}");
     }

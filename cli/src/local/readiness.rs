@@ -33,7 +33,9 @@ impl Readiness {
     async fn attempt(&self) -> bool {
         match self {
             Self::Running => true,
-            Self::Greeting { port, text } => greeting(*port, text.len()).await.is_ok_and(|bytes| bytes == text.as_bytes()),
+            Self::Greeting { port, text } => {
+                greeting(*port, text.len()).await.is_ok_and(|bytes| bytes == text.as_bytes())
+            }
             Self::Http { port, path } => http_status(*port, path).await.is_ok_and(|status| status == 200),
             Self::Sql { url } => accepts_sql(url).await,
             Self::Program { program, arguments } => {

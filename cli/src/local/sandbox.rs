@@ -129,7 +129,12 @@ fn api_server(directory: &Path, programs: &Kubernetes, ports: Ports) -> ProcessS
     ProcessSpec::new("kube-apiserver", programs.kube_apiserver.clone(), directory)
         .arguments(["--etcd-servers", &format!("http://127.0.0.1:{}", ports.etcd)])
         .arguments(["--secure-port", &ports.api.to_string(), "--bind-address", "127.0.0.1"])
-        .arguments(["--tls-cert-file", certificates::SERVER_CERTIFICATE, "--tls-private-key-file", certificates::SERVER_KEY])
+        .arguments([
+            "--tls-cert-file",
+            certificates::SERVER_CERTIFICATE,
+            "--tls-private-key-file",
+            certificates::SERVER_KEY,
+        ])
         .arguments(["--token-auth-file", "tokens.csv", "--anonymous-auth=false", "--authorization-mode", "RBAC"])
         .arguments(["--service-cluster-ip-range", "10.96.0.0/16", "--allow-privileged=true"])
         .arguments(["--service-account-issuer", "https://kubernetes.default.svc"])
@@ -141,7 +146,12 @@ fn api_server(directory: &Path, programs: &Kubernetes, ports: Ports) -> ProcessS
 fn controller_manager(directory: &Path, programs: &Kubernetes) -> ProcessSpec {
     // With the default of 20 requests a second a new namespace's service account comes seconds late.
     ProcessSpec::new("kube-controller-manager", programs.kube_controller_manager.clone(), directory)
-        .arguments(["--kubeconfig", "kubeconfig", "--service-account-private-key-file", certificates::SERVICE_ACCOUNT_KEY])
+        .arguments([
+            "--kubeconfig",
+            "kubeconfig",
+            "--service-account-private-key-file",
+            certificates::SERVICE_ACCOUNT_KEY,
+        ])
         .arguments(["--use-service-account-credentials=true", "--root-ca-file", certificates::AUTHORITY])
         .arguments(["--leader-elect=false", "--secure-port=0", "--kube-api-qps", "500", "--kube-api-burst", "1000"])
         .arguments(["--concurrent-namespace-syncs", "100"])

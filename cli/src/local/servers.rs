@@ -219,9 +219,10 @@ impl Module {
 /// Tells the module files apart: FNV-1a, for no one attacks their own cache.
 fn fingerprint() -> String {
     let texts = [TOOLS.go_mod, TOOLS.go_sum, KUBERNETES.go_mod, KUBERNETES.go_sum, KUBERNETES.stamps];
-    let hash = texts.iter().flat_map(|text| text.bytes()).fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = texts
+        .iter()
+        .flat_map(|text| text.bytes())
+        .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
 }
 
