@@ -1,0 +1,3 @@
+//! The outside world as reconcilers see it. Architecture invariant: only this folder imports `kube`.
+
+pub mod kubernetes;

@@ -1,0 +1,245 @@
+//! What reconcilers may ask of a cluster.
+
+use std::time::Duration;
+
+use futures::Stream;
+use http::Method;
+use serde_json::{Value, json};
+use threeport::v1::ResourceReference;
+
+use super::calls::{APPLY, Answer, Call, Calls, JSON, MERGE, query};
+use super::credentials::InvalidCredentials;
+use super::discovery::{Discovery, ResourceType};
+use super::error::{Error, Result};
+use super::watch::{Change, Listed};
+use crate::resource::reference;
+
+const PAGE: &str = "500";
+const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
+
+/// One Kubernetes cluster.
+pub struct Cluster {
+    runtime_id: String,
+    calls: Calls,
+    discovery: Discovery,
+}
+
+/// A server-side apply.
+pub struct Apply<'a> {
+    pub object: &'a Value,
+    pub manager: &'a str,
+    /// Takes fields from other managers.
+    pub force: bool,
+    /// Only if the object still is this one; none if it isn't known.
+    pub known: Option<&'a Identity>,
+}
+
+/// The object that a call means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    pub uid: String,
+    /// Empty for any.
+    pub resource_version: String,
+}
+
+/// What an apply made of the object.
+pub struct Applied {
+    pub object: Value,
+    pub is_created: bool,
+}
+
+/// Where to list.
+pub struct Scope<'a> {
+    /// Empty for all.
+    pub namespace: &'a str,
+    pub labels: &'a str,
+    pub fields: &'a str,
+}
+
+impl Scope<'_> {
+    pub const ALL: Scope<'static> = Scope { namespace: "", labels: "", fields: "" };
+}
+
+/// What became of a delete.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Deletion {
+    /// Proved absent, or another object has the name now.
+    Gone,
+    /// Marked; finalizers or its contents keep it for now.
+    Going(Value),
+}
+
+impl Cluster {
+    pub fn new(runtime_id: &str, config: kube::Config) -> std::result::Result<Self, InvalidCredentials> {
+        let client = kube::Client::try_from(config)
+            .map_err(|error| InvalidCredentials(format!("the credentials can't be used: {error}")))?;
+        Ok(Self { runtime_id: runtime_id.to_owned(), calls: Calls::new(client), discovery: Discovery::default() })
+    }
+
+    pub fn runtime_id(&self) -> &str {
+        &self.runtime_id
+    }
+
+    /// Whether the last calls went unanswered.
+    pub fn is_unreachable(&self) -> bool {
+        self.calls.breaker.is_open()
+    }
+
+    /// Where the cluster serves a kind.
+    pub async fn resource_type(&self, api_version: &str, kind: &str) -> Result<ResourceType> {
+        self.discovery.find(&self.calls, api_version, kind).await
+    }
+
+    /// Every kind of namespaced resource that can be listed, at most `age` old.
+    pub async fn namespaced_types(&self, age: Duration) -> Result<Vec<ResourceType>> {
+        let all = self.discovery.all(&self.calls, age).await?;
+        Ok(all.into_iter().filter(|found| found.is_namespaced && found.is_collection).collect())
+    }
+
+    pub async fn apply(&self, apply: Apply<'_>) -> Result<Applied> {
+        let reference = reference(apply.object);
+        let resource = self.type_of(&reference).await?;
+        let parameters = [("fieldManager", apply.manager), ("force", if apply.force { "true" } else { "false" })];
+        let path = resource.path(&reference.namespace, Some(&reference.name)) + &query(&parameters);
+        let mut object = apply.object.clone();
+        if let Some(known) = apply.known {
+            object["metadata"]["uid"] = Value::from(known.uid.as_str());
+            if !known.resource_version.is_empty() {
+                object["metadata"]["resourceVersion"] = Value::from(known.resource_version.as_str());
+            }
+        }
+        let call = Call::new(Method::PATCH, path, format!("apply {}", named(&reference))).body(APPLY, &object);
+        let answer = self.noticing_lost_kinds(Call { is_service: reference.kind == "Service", ..call }).await?;
+        Ok(Applied { object: answer.body, is_created: answer.code == 201 })
+    }
+
+    /// Creates an object, or fails with `AlreadyExists`.
+    pub async fn create(&self, object: &Value, manager: &str) -> Result<Value> {
+        let reference = reference(object);
+        let resource = self.type_of(&reference).await?;
+        let path = resource.path(&reference.namespace, None) + &query(&[("fieldManager", manager)]);
+        let call = Call::new(Method::POST, path, format!("create {}", named(&reference))).body(JSON, object);
+        Ok(self.calls.call(call).await?.body)
+    }
+
+    /// The object; none if it is proved absent, which it also is when the cluster doesn't serve its kind.
+    pub async fn get(&self, reference: &ResourceReference) -> Result<Option<Value>> {
+        let resource = match self.type_of(reference).await {
+            Err(Error::UnknownKind { .. }) => return Ok(None),
+            resource => resource?,
+        };
+        let path = resource.path(&reference.namespace, Some(&reference.name));
+        match self.noticing_lost_kinds(Call::new(Method::GET, path, format!("get {}", named(reference)))).await {
+            Ok(answer) => Ok(Some(answer.body)),
+            Err(Error::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Changes fields of the object of this uid: a JSON merge patch.
+    pub async fn merge(&self, reference: &ResourceReference, uid: &str, patch: &Value, manager: &str) -> Result<Value> {
+        let resource = self.type_of(reference).await?;
+        let path = resource.path(&reference.namespace, Some(&reference.name)) + &query(&[("fieldManager", manager)]);
+        let mut patch = patch.clone();
+        patch["metadata"]["uid"] = Value::from(uid);
+        let call = Call::new(Method::PATCH, path, format!("patch {}", named(reference))).body(MERGE, &patch);
+        Ok(self.calls.call(call).await?.body)
+    }
+
+    /// Deletes the object of this uid and, in the background, what it owns.
+    pub async fn delete(&self, reference: &ResourceReference, uid: &str) -> Result<Deletion> {
+        let resource = match self.type_of(reference).await {
+            Err(Error::UnknownKind { .. }) => return Ok(Deletion::Gone),
+            resource => resource?,
+        };
+        let path = resource.path(&reference.namespace, Some(&reference.name));
+        let options = json!({ "propagationPolicy": "Background", "preconditions": { "uid": uid } });
+        let call = Call::new(Method::DELETE, path, format!("delete {}", named(reference))).body(JSON, &options);
+        match self.calls.call(call).await {
+            // A `Status` instead of the object: it is gone from storage.
+            Ok(answer) if answer.body["kind"] == "Status" => Ok(Deletion::Gone),
+            Ok(answer) => Ok(Deletion::Going(answer.body)),
+            Err(Error::NotFound(_)) => Ok(Deletion::Gone),
+            // The uid differs, or the object changed meanwhile: look.
+            Err(Error::Stale(message)) => match self.get(reference).await? {
+                Some(object) if object["metadata"]["uid"] == uid => Err(Error::Stale(message)),
+                _ => Ok(Deletion::Gone),
+            },
+            Err(error) => Err(error),
+        }
+    }
+
+    /// All objects of a kind in scope.
+    pub async fn list(&self, resource: &ResourceType, scope: &Scope<'_>) -> Result<Listed> {
+        self.pages(resource, scope, JSON).await
+    }
+
+    /// The metadata of all objects of a kind in scope.
+    pub async fn list_metadata(&self, resource: &ResourceType, scope: &Scope<'_>) -> Result<Vec<Value>> {
+        Ok(self.pages(resource, scope, METADATA).await?.items)
+    }
+
+    /// Follows a kind from a resource version on.
+    pub async fn watch(
+        &self,
+        resource: &ResourceType,
+        labels: &str,
+        resource_version: &str,
+    ) -> Result<impl Stream<Item = Result<Change>> + Send + use<>> {
+        super::watch::watch(&self.calls, resource, labels, resource_version).await
+    }
+
+    /// The API server's version: `v1.34.4`.
+    pub async fn version(&self) -> Result<String> {
+        let answer = self.calls.call(Call::new(Method::GET, "/version".into(), "get version".into())).await?;
+        Ok(answer.body["gitVersion"].as_str().unwrap_or_default().to_owned())
+    }
+
+    async fn type_of(&self, reference: &ResourceReference) -> Result<ResourceType> {
+        self.resource_type(&reference.api_version, &reference.kind).await
+    }
+
+    /// A 404 for a path, not an object, means that what is cached of the kind is no longer true.
+    async fn noticing_lost_kinds(&self, call: Call<'_>) -> Result<Answer> {
+        let answer = self.calls.call(call).await;
+        if matches!(&answer, Err(Error::NotFound(message)) if message.contains("the requested resource")) {
+            self.discovery.forget().await;
+        }
+        answer
+    }
+
+    async fn pages(&self, resource: &ResourceType, scope: &Scope<'_>, accept: &str) -> Result<Listed> {
+        let (mut listed, mut next) = (Listed::default(), String::new());
+        loop {
+            let parameters = [
+                ("limit", PAGE),
+                ("labelSelector", scope.labels),
+                ("fieldSelector", scope.fields),
+                ("continue", &next),
+            ];
+            let path = resource.path(scope.namespace, None) + &query(&parameters);
+            let call = Call { accept, ..Call::new(Method::GET, path, format!("list {}", resource.kind)) };
+            let mut page = self.calls.call(call).await?.body;
+            let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+            listed.items.extend(items.into_iter().map(|item| typed(item, resource)));
+            listed.resource_version = page["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
+            next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            if next.is_empty() {
+                return Ok(listed);
+            }
+        }
+    }
+}
+
+/// Items of a list come without their kind.
+fn typed(mut item: Value, resource: &ResourceType) -> Value {
+    item["apiVersion"] = Value::from(resource.api_version.as_str());
+    item["kind"] = Value::from(resource.kind.as_str());
+    item
+}
+
+/// `Deployment web/api`.
+fn named(reference: &ResourceReference) -> String {
+    let ResourceReference { kind, namespace, name, .. } = reference;
+    if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
+}

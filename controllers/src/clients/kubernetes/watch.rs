@@ -1,0 +1,68 @@
+//! Lists and watches of whole collections.
+
+use futures::{Stream, StreamExt};
+use http::Request;
+use kube::api::WatchEvent;
+use serde_json::Value;
+
+use super::calls::{Calls, query, unreachable};
+use super::discovery::ResourceType;
+use super::error::{Error, Result};
+
+/// The cluster ends a watch after this long, so that one that went silent is noticed.
+const WATCH_SECONDS: &str = "290";
+
+/// A snapshot of a collection.
+#[derive(Debug, Default)]
+pub struct Listed {
+    pub items: Vec<Value>,
+    /// Watch from here.
+    pub resource_version: String,
+}
+
+/// One step of a watch.
+#[derive(Debug)]
+pub enum Change {
+    /// Created or changed: the object as it is now.
+    Present(Value),
+    /// The object as it last was.
+    Gone(Value),
+    /// Nothing, up to this resource version.
+    Bookmark(String),
+}
+
+/// Follows a collection from a resource version on.
+pub async fn watch(
+    calls: &Calls,
+    resource: &ResourceType,
+    selector: &str,
+    resource_version: &str,
+) -> Result<impl Stream<Item = Result<Change>> + Send + use<>> {
+    let parameters = [
+        ("watch", "true"),
+        ("allowWatchBookmarks", "true"),
+        ("timeoutSeconds", WATCH_SECONDS),
+        ("labelSelector", selector),
+        ("resourceVersion", resource_version),
+    ];
+    let path = resource.path("", None) + &query(&parameters);
+    let request = Request::get(path).body(Vec::new()).map_err(|error| Error::Invalid(error.to_string()))?;
+    let events = calls.client.request_events::<Value>(request).await.map_err(classified)?;
+    Ok(events.map(|event| match event {
+        Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Ok(Change::Present(object)),
+        Ok(WatchEvent::Deleted(object)) => Ok(Change::Gone(object)),
+        Ok(WatchEvent::Bookmark(bookmark)) => Ok(Change::Bookmark(bookmark.metadata.resource_version)),
+        Ok(WatchEvent::Error(status)) => Err(Error::Expired(status.message)),
+        Err(error) => Err(classified(error)),
+    }))
+}
+
+fn classified(error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => {
+            let body = serde_json::to_vec(&status).unwrap_or_default();
+            Error::from_answer(status.code, None, &body)
+        }
+        error => unreachable(error),
+    }
+}
