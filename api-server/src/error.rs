@@ -46,6 +46,14 @@ pub enum Error {
     Database(#[from] tokio_postgres::Error),
     #[error("no database connection; retry")]
     Pool(#[from] deadpool_postgres::PoolError),
+    /// What was read changed before it was locked: the transaction runs again, so callers see this only under a storm of writes.
+    #[error("changed by others while it was written; retry")]
+    Conflict,
+    #[error("database migration failed")]
+    Migration(#[from] Box<refinery::Error>),
+    /// The process can't run as it was configured.
+    #[error("{0}")]
+    Configuration(String),
     /// Stored data that can't be read; the text goes to the log alone.
     #[error("stored object is corrupt")]
     Corrupt(String),
@@ -60,7 +68,7 @@ impl Error {
         match self {
             Error::NotFound { .. } | Error::UnknownKind(_) => Code::NotFound,
             Error::AlreadyExists { .. } | Error::RequestIdReused(_) => Code::AlreadyExists,
-            Error::Stale { .. } => Code::Aborted,
+            Error::Stale { .. } | Error::Conflict => Code::Aborted,
             Error::InUse { .. } | Error::BeingDeleted { .. } | Error::Owned { .. } | Error::Precondition { .. } => {
                 Code::FailedPrecondition
             }
@@ -71,7 +79,7 @@ impl Error {
             Error::TooMuch(_) => Code::ResourceExhausted,
             Error::Timeout => Code::DeadlineExceeded,
             Error::Pool(_) => Code::Unavailable,
-            Error::Database(_) | Error::Corrupt(_) => Code::Internal,
+            Error::Database(_) | Error::Migration(_) | Error::Configuration(_) | Error::Corrupt(_) => Code::Internal,
         }
     }
 
@@ -94,7 +102,8 @@ impl Error {
             Error::TooMuch(_) => "TooMuch",
             Error::Timeout => "Timeout",
             Error::Pool(_) => "Unavailable",
-            Error::Database(_) | Error::Corrupt(_) => "Internal",
+            Error::Conflict => "Conflict",
+            Error::Database(_) | Error::Migration(_) | Error::Configuration(_) | Error::Corrupt(_) => "Internal",
         }
     }
 }

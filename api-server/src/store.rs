@@ -3,8 +3,17 @@
 //! Every write goes through [`Store::write`]: one transaction that changes rows (objects by id, then work rows by id),
 //! gathers its [`Effects`], and hands them to [`effects::settle`] last, which wakes work and appends to the log.
 
+pub mod connect;
+pub mod controllers;
+pub mod delete;
 pub mod effects;
+pub mod kinds;
+pub mod pins;
+pub mod read;
 pub mod row;
+pub mod secrets;
+pub mod statement;
+pub mod view;
 
 use std::sync::Arc;
 
@@ -19,6 +28,8 @@ use crate::error::{Error, Result};
 
 pub use effects::{Change, ChangeType, Effects};
 pub use row::Row;
+pub use secrets::Keyring;
+pub use view::Visibility;
 
 /// Serialization failures and deadlocks are retried this often before the caller hears of them.
 const ATTEMPTS: u32 = 10;
@@ -36,15 +47,24 @@ pub struct Cause {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
-    /// The kinds in force; replaced whole when an ObjectKind is written.
+    /// The kinds in force; replaced whole when an `ObjectKind` is written.
     registry: Arc<ArcSwap<Registry>>,
+    /// What the kinds in force were read from.
+    kinds_read: Arc<ArcSwap<kinds::Signature>>,
+    secrets: Arc<Keyring>,
     /// Rung after every commit: the sequencer has something to position.
     committed: Arc<Notify>,
 }
 
 impl Store {
-    pub fn new(pool: Pool, registry: Arc<ArcSwap<Registry>>) -> Self {
-        Self { pool, registry, committed: Arc::new(Notify::new()) }
+    pub fn new(pool: Pool, secrets: Keyring) -> Self {
+        Self {
+            pool,
+            registry: Arc::new(ArcSwap::from_pointee(Registry::built_in().clone())),
+            kinds_read: Arc::default(),
+            secrets: Arc::new(secrets),
+            committed: Arc::new(Notify::new()),
+        }
     }
 
     pub fn registry(&self) -> Arc<Registry> {
@@ -57,17 +77,28 @@ impl Store {
         T: Send,
         F: for<'a> Fn(&'a Transaction<'a>) -> BoxFuture<'a, Result<T>> + Send + Sync,
     {
+        self.transact(true, work).await
+    }
+
+    /// As [`Store::write`], but rolls back unless `commits`: what `validate_only` asks for.
+    pub async fn transact<T, F>(&self, commits: bool, work: F) -> Result<T>
+    where
+        T: Send,
+        F: for<'a> Fn(&'a Transaction<'a>) -> BoxFuture<'a, Result<T>> + Send + Sync,
+    {
         let mut attempt = 1;
         loop {
             let mut connection = self.pool.get().await?;
             let tx = connection.transaction().await?;
             let outcome = match work(&tx).await {
-                Ok(value) => tx.commit().await.map(|()| value).map_err(Error::from),
-                Err(error) => Err(error),
+                Ok(value) if commits => tx.commit().await.map(|()| value).map_err(Error::from),
+                outcome => tx.rollback().await.map_err(Error::from).and(outcome),
             };
             match outcome {
                 Ok(value) => {
-                    self.committed.notify_one();
+                    if commits {
+                        self.committed.notify_one();
+                    }
                     return Ok(value);
                 }
                 Err(error) if attempt < ATTEMPTS && is_retryable(&error) => attempt += 1,
@@ -78,6 +109,11 @@ impl Store {
 }
 
 fn is_retryable(error: &Error) -> bool {
-    let Error::Database(error) = error else { return false };
-    matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+    match error {
+        Error::Conflict => true,
+        Error::Database(error) => {
+            matches!(error.code(), Some(&SqlState::T_R_SERIALIZATION_FAILURE | &SqlState::T_R_DEADLOCK_DETECTED))
+        }
+        _ => false,
+    }
 }

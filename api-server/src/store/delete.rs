@@ -1,0 +1,222 @@
+//! Deletion: refused while used, marked in one transaction for all that goes, proved by controllers, ended by [`collect`].
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::SystemTime;
+
+use deadpool_postgres::Transaction;
+use uuid::Uuid;
+
+use super::{Change, ChangeType, Effects, Row, read, row, statement};
+use crate::error::{Error, Result};
+
+/// Waits for its target's inventory instead of a controller of its own.
+const ATTACHMENT: &str = "attachment";
+
+/// Locks an object and all that it owns, owners first. Children are looked for when their owner is locked, so that none
+/// can come in between.
+pub async fn lock_closure(tx: &Transaction<'_>, roots: &[Uuid]) -> Result<Vec<Row>> {
+    let sql = format!("SELECT {} FROM objects o WHERE o.id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
+    let below =
+        format!("SELECT {} FROM objects o WHERE o.owner_id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
+    let mut closure: Vec<Row> = statement::query(tx, &sql, &[&roots]).await?.iter().map(Row::from).collect();
+    let mut level = closure.iter().map(|row| row.id).collect::<Vec<_>>();
+    while !level.is_empty() {
+        let children = statement::query(tx, &below, &[&level]).await?;
+        let children = children.iter().map(Row::from).collect::<Vec<_>>();
+        level = children.iter().map(|row| row.id).collect();
+        closure.extend(children);
+    }
+    Ok(closure)
+}
+
+/// Fails with the names of all that uses the closure from outside and isn't going itself. Call it when the closure is
+/// locked: in the locking statement, a creation that committed while it waited would not be counted.
+pub async fn refuse_if_used(tx: &Transaction<'_>, closure: &[Row]) -> Result<()> {
+    let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
+    let rows = statement::query(
+        tx,
+        "SELECT DISTINCT u.id, u.kind, u.project, u.name, r.to_id FROM object_refs r JOIN objects u ON u.id = r.from_id
+         WHERE r.to_id = ANY($1) AND u.id <> ALL($1) AND u.deleted_at IS NULL ORDER BY u.kind, u.project, u.name",
+        &[&ids],
+    )
+    .await?;
+    let mut users: BTreeMap<Uuid, Vec<String>> = BTreeMap::new();
+    for user in &rows {
+        users.entry(user.get("to_id")).or_default().push(describe(&read::reference(user)));
+    }
+    match closure.iter().find_map(|row| users.remove(&row.id).map(|users| (row, users))) {
+        Some((row, users)) => Err(Error::InUse { kind: row.kind.clone(), name: row.full_name(), users }),
+        None => Ok(()),
+    }
+}
+
+/// ``workload-instance `default/web-1` ``.
+pub fn describe(reference: &threeport::v1::ObjectReference) -> String {
+    let project = if reference.project.is_empty() { String::new() } else { format!("{}/", reference.project) };
+    format!("{} `{project}{}`", reference.kind, reference.name)
+}
+
+/// Asks for the deletion of a locked closure; what nothing has to prove goes at once.
+pub async fn mark(tx: &Transaction<'_>, closure: &[Row], delete_data: bool, effects: &mut Effects) -> Result<()> {
+    let sql = format!(
+        "UPDATE objects o SET deleted_at = coalesce(o.deleted_at, now()), delete_data = o.delete_data OR $2,
+             revision = o.revision + 1, updated_at = now()
+         WHERE o.id = $1 AND (o.deleted_at IS NULL OR ($2 AND NOT o.delete_data)) RETURNING {}",
+        row::COLUMNS
+    );
+    let mut marked = BTreeSet::new();
+    for before in closure {
+        if let Some(after) = statement::query_opt(tx, &sql, &[&before.id, &delete_data]).await? {
+            let change = Change {
+                change_type: ChangeType::Deleting,
+                before: Some(before.clone()),
+                after: Row::from(&after),
+            };
+            effects.changes.push(change);
+            marked.insert(before.id);
+        }
+    }
+    let attachments = closure.iter().filter(|row| row.kind == ATTACHMENT && marked.contains(&row.id));
+    let attachments = attachments.map(|row| row.id).collect::<Vec<_>>();
+    effects.wake.extend(targets_of(tx, &attachments).await?);
+    collect(tx, marked, effects).await
+}
+
+/// Removes every deleting candidate that nothing holds any more, and whatever goes with it: its owner, what it used.
+/// Those that only wait for their controllers are woken.
+pub async fn collect(tx: &Transaction<'_>, candidates: BTreeSet<Uuid>, effects: &mut Effects) -> Result<()> {
+    let (mut queue, mut gone) = (candidates, HashSet::new());
+    while let Some(id) = queue.pop_last() {
+        if gone.contains(&id) {
+            continue;
+        }
+        let Some(row) = lock_deleting(tx, id).await? else { continue };
+        match holds(tx, &row, effects).await? {
+            Holds::Others => {}
+            Holds::Controllers => {
+                effects.wake.insert(id);
+            }
+            Holds::Nothing => {
+                let mut going = deleting_attachments_of(tx, id).await?;
+                going.push(row);
+                for row in going {
+                    gone.insert(row.id);
+                    queue.extend(remove(tx, &row, effects, Remains::Tombstone).await?);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+/// What keeps a deleting object.
+enum Holds {
+    /// Children or users, which go first, or an attachment's target.
+    Others,
+    /// Only controllers that have not proved absence yet.
+    Controllers,
+    Nothing,
+}
+
+async fn holds(tx: &Transaction<'_>, row: &Row, effects: &Effects) -> Result<Holds> {
+    let held = statement::query_one(
+        tx,
+        "SELECT EXISTS (SELECT 1 FROM objects c WHERE c.owner_id = $1) AS has_children,
+                EXISTS (SELECT 1 FROM object_refs r JOIN objects u ON u.id = r.from_id WHERE r.to_id = $1
+                        AND NOT (u.kind = $2 AND u.deleted_at IS NOT NULL)) AS has_users,
+                EXISTS (SELECT 1 FROM work w WHERE w.object_id = $1) AS has_work",
+        &[&row.id, &ATTACHMENT],
+    )
+    .await?;
+    if held.get("has_children") || held.get("has_users") {
+        return Ok(Holds::Others);
+    }
+    if row.kind == ATTACHMENT && is_attached(tx, row.id, effects).await? {
+        return Ok(Holds::Others);
+    }
+    Ok(if held.get("has_work") { Holds::Controllers } else { Holds::Nothing })
+}
+
+/// Whether the attachment's target may still hold what it contributed: its last look failed or is still to come.
+async fn is_attached(tx: &Transaction<'_>, id: Uuid, effects: &Effects) -> Result<bool> {
+    let rows = statement::query(
+        tx,
+        "SELECT r.to_id, EXISTS (SELECT 1 FROM work w WHERE w.object_id = r.to_id
+                 AND (w.done <> w.wanted OR w.gave_up OR w.attempts > 0)) AS is_undone
+         FROM object_refs r WHERE r.from_id = $1",
+        &[&id],
+    )
+    .await?;
+    Ok(rows.iter().any(|row| row.get("is_undone") || effects.wake.contains(&row.get("to_id"))))
+}
+
+async fn lock_deleting(tx: &Transaction<'_>, id: Uuid) -> Result<Option<Row>> {
+    let sql = format!("SELECT {} FROM objects o WHERE o.id = $1 AND o.deleted_at IS NOT NULL FOR UPDATE", row::COLUMNS);
+    Ok(statement::query_opt(tx, &sql, &[&id]).await?.as_ref().map(Row::from))
+}
+
+async fn deleting_attachments_of(tx: &Transaction<'_>, id: Uuid) -> Result<Vec<Row>> {
+    let sql = format!(
+        "SELECT {} FROM objects o JOIN object_refs r ON r.from_id = o.id
+         WHERE r.to_id = $1 AND o.kind = $2 AND o.deleted_at IS NOT NULL ORDER BY o.id FOR UPDATE OF o",
+        row::COLUMNS
+    );
+    Ok(statement::query(tx, &sql, &[&id, &ATTACHMENT]).await?.iter().map(Row::from).collect())
+}
+
+/// The objects that these use.
+pub async fn targets_of(tx: &Transaction<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>> {
+    if ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let sql = "SELECT DISTINCT to_id FROM object_refs WHERE from_id = ANY($1)";
+    Ok(statement::query(tx, sql, &[&ids]).await?.iter().map(|row| row.get("to_id")).collect())
+}
+
+/// What a removed object leaves behind.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Remains {
+    /// Proof of absence: late leftovers in clusters may be removed.
+    Tombstone,
+    /// The caller has written a receipt instead.
+    Receipt,
+}
+
+/// Removes a row; the deleting objects that may go now.
+pub async fn remove(
+    tx: &Transaction<'_>,
+    row: &Row,
+    effects: &mut Effects,
+    remains: Remains,
+) -> Result<BTreeSet<Uuid>> {
+    let mut next = targets_of(tx, &[row.id]).await?.into_iter().collect::<BTreeSet<_>>();
+    if remains == Remains::Tombstone {
+        statement::execute(
+            tx,
+            "INSERT INTO tombstones (object_id, kind, project, name) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+            &[&row.id, &row.kind, &row.project, &row.name],
+        )
+        .await?;
+    }
+    statement::execute(tx, "DELETE FROM objects WHERE id = $1", &[&row.id]).await?;
+    super::pins::drop_unpinned(tx, &next.iter().copied().collect::<Vec<_>>()).await?;
+    let mut after = row.clone();
+    after.revision += 1;
+    after.updated_at = SystemTime::now();
+    effects.wake.remove(&row.id);
+    effects.wake_users_of.remove(&row.id);
+    effects.changes.push(Change { change_type: ChangeType::Removed, before: Some(row.clone()), after });
+    if let Some(owner) = row.owner_id {
+        if is_living(tx, owner).await? {
+            effects.wake.insert(owner);
+        } else {
+            next.insert(owner);
+        }
+    }
+    Ok(next)
+}
+
+async fn is_living(tx: &Transaction<'_>, id: Uuid) -> Result<bool> {
+    let sql = "SELECT 1 FROM objects WHERE id = $1 AND deleted_at IS NULL";
+    Ok(statement::query_opt(tx, sql, &[&id]).await?.is_some())
+}
