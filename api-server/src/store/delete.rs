@@ -16,8 +16,7 @@ const ATTACHMENT: &str = "attachment";
 /// can come in between.
 pub async fn lock_closure(tx: &Transaction<'_>, roots: &[Uuid]) -> Result<Vec<Row>> {
     let sql = format!("SELECT {} FROM objects o WHERE o.id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
-    let below =
-        format!("SELECT {} FROM objects o WHERE o.owner_id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
+    let below = format!("SELECT {} FROM objects o WHERE o.owner_id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
     let mut closure: Vec<Row> = statement::query(tx, &sql, &[&roots]).await?.iter().map(Row::from).collect();
     let mut level = closure.iter().map(|row| row.id).collect::<Vec<_>>();
     while !level.is_empty() {
@@ -67,11 +66,8 @@ pub async fn mark(tx: &Transaction<'_>, closure: &[Row], delete_data: bool, effe
     let mut marked = BTreeSet::new();
     for before in closure {
         if let Some(after) = statement::query_opt(tx, &sql, &[&before.id, &delete_data]).await? {
-            let change = Change {
-                change_type: ChangeType::Deleting,
-                before: Some(before.clone()),
-                after: Row::from(&after),
-            };
+            let change =
+                Change { change_type: ChangeType::Deleting, before: Some(before.clone()), after: Row::from(&after) };
             effects.changes.push(change);
             marked.insert(before.id);
         }

@@ -72,7 +72,8 @@ impl Store {
     /// A typed `ObjectKind` of its row.
     pub fn object_kind(&self, row: &Row) -> Result<v1::ObjectKind> {
         let object = self.object(row, None, true, Visibility::Redacted)?;
-        v1::ObjectKind::from_erased(object).map_err(|error| Error::Corrupt(format!("object-kind {}: {error}", row.name)))
+        v1::ObjectKind::from_erased(object)
+            .map_err(|error| Error::Corrupt(format!("object-kind {}: {error}", row.name)))
     }
 
     async fn kinds_signature(&self) -> Result<Signature> {

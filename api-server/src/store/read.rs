@@ -60,10 +60,7 @@ pub async fn rows<C: GenericClient + Sync>(client: &C, ids: &[Uuid]) -> Result<V
 }
 
 /// Names of objects by id.
-pub async fn references<C: GenericClient + Sync>(
-    client: &C,
-    ids: &[Uuid],
-) -> Result<HashMap<Uuid, ObjectReference>> {
+pub async fn references<C: GenericClient + Sync>(client: &C, ids: &[Uuid]) -> Result<HashMap<Uuid, ObjectReference>> {
     if ids.is_empty() {
         return Ok(HashMap::new());
     }
