@@ -6,7 +6,7 @@
 use std::marker::PhantomData;
 
 use prost::{Message, Name};
-use prost_reflect::{DynamicMessage, ReflectMessage};
+use prost_reflect::{DynamicMessage, MapKey, ReflectMessage};
 use tonic::Status;
 use tonic::codec::{Codec, DecodeBuf, Decoder};
 use tonic_prost::ProstEncoder;
@@ -102,10 +102,19 @@ fn check_value(value: &prost_reflect::Value, path: &str, violations: &mut Vec<Vi
         }
         prost_reflect::Value::Map(entries) => {
             for (key, item) in entries {
-                if matches!(key, prost_reflect::MapKey::String(key) if key.contains('\0')) {
-                    violations.push(Violation::new(path, "must not contain a NUL character"));
-                }
-                check_value(item, &format!("{path}[{key:?}]"), violations);
+                let key = match key {
+                    MapKey::String(key) if key.contains('\0') => {
+                        violations.push(Violation::new(path, "must not contain a NUL character"));
+                        continue;
+                    }
+                    MapKey::String(key) => format!("{key:?}"),
+                    MapKey::Bool(key) => key.to_string(),
+                    MapKey::I32(key) => key.to_string(),
+                    MapKey::I64(key) => key.to_string(),
+                    MapKey::U32(key) => key.to_string(),
+                    MapKey::U64(key) => key.to_string(),
+                };
+                check_value(item, &format!("{path}[{key}]"), violations);
             }
         }
         _ => {}
