@@ -138,7 +138,8 @@ fn out_of_range(message: &DynamicMessage) -> Option<&'static str> {
         }
         "google.protobuf.Duration" => {
             let (seconds, nanos) = (integer("seconds")?, integer("nanos")?);
-            let is_right = DURATIONS.contains(&seconds) && nanos.abs() < 1_000_000_000 && seconds.signum() * nanos.signum() >= 0;
+            let is_right =
+                DURATIONS.contains(&seconds) && nanos.abs() < 1_000_000_000 && seconds.signum() * nanos.signum() >= 0;
             (!is_right).then_some("must be a duration of at most 10000 years, seconds and nanos of one sign")
         }
         "google.protobuf.Value" => {
