@@ -1,0 +1,120 @@
+//! The log: commits with their changes, appended by every write transaction. Positions come later (see `sequencer`).
+
+use std::collections::HashMap;
+
+use deadpool_postgres::Transaction;
+use serde_json::{Value, json};
+use threeport::json::to_json;
+use threeport::v1::ObjectReference;
+use uuid::Uuid;
+
+use super::{Cause, Change, ChangeType, Row};
+use crate::error::Result;
+
+/// Appends one commit with its changes. Call last in the transaction.
+pub async fn append(tx: &Transaction<'_>, cause: &Cause, changes: &[Change]) -> Result<()> {
+    let owners = owners_of(tx, changes).await?;
+    // A statement of its own: drawn beside an UPDATE, it could be drawn before that waits for its row lock, and two
+    // writers of one object would get ids against the order of their revisions.
+    let draw = tx.prepare_cached("SELECT nextval('commit_ids')").await?;
+    let commit: i64 = tx.query_one(&draw, &[]).await?.get(0);
+    let columns = Columns::of(changes, &owners);
+    let insert = tx
+        .prepare_cached(
+            "WITH entry AS (INSERT INTO commits (id, actor, reason, traceparent) VALUES ($1, $2, $3, $4)),
+             waiting AS (INSERT INTO unpositioned (commit_id) VALUES ($1))
+             INSERT INTO changes (commit_id, ordinal, object_id, kind, project, name, type, meta, before, spec, status)
+             SELECT $1, c.ordinal::integer, c.object_id, c.kind, c.project, c.name, c.type, c.meta, c.before, c.spec, c.status
+             FROM UNNEST($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[], $11::jsonb[],
+                         $12::jsonb[], $13::jsonb[])
+                  WITH ORDINALITY AS c (object_id, kind, project, name, type, meta, before, spec, status, ordinal)",
+        )
+        .await?;
+    tx.execute(
+        &insert,
+        &[
+            &commit,
+            &cause.actor,
+            &cause.reason,
+            &cause.traceparent,
+            &columns.ids,
+            &columns.kinds,
+            &columns.projects,
+            &columns.names,
+            &columns.types,
+            &columns.metas,
+            &columns.befores,
+            &columns.specs,
+            &columns.statuses,
+        ],
+    )
+    .await?;
+    metrics::counter!("threeport_commits_total").increment(1);
+    Ok(())
+}
+
+/// The changes in columns, for one multi-row insert.
+#[derive(Default)]
+struct Columns<'a> {
+    ids: Vec<Uuid>,
+    kinds: Vec<&'a str>,
+    projects: Vec<&'a str>,
+    names: Vec<&'a str>,
+    types: Vec<&'static str>,
+    metas: Vec<Value>,
+    befores: Vec<Option<Value>>,
+    specs: Vec<Option<&'a Value>>,
+    statuses: Vec<Option<&'a Value>>,
+}
+
+impl<'a> Columns<'a> {
+    fn of(changes: &'a [Change], owners: &HashMap<Uuid, ObjectReference>) -> Self {
+        let mut columns = Columns::default();
+        for change in changes {
+            let row = &change.after;
+            columns.ids.push(row.id);
+            columns.kinds.push(&row.kind);
+            columns.projects.push(&row.project);
+            columns.names.push(&row.name);
+            columns.types.push(change.change_type.name());
+            columns.metas.push(to_json(&row.meta(owner_of(row, owners))));
+            columns.befores.push(change.before.as_ref().map(|before| filterable(before, owners)));
+            let has_spec = matches!(change.change_type, ChangeType::Created | ChangeType::Spec);
+            columns.specs.push(has_spec.then_some(&row.spec));
+            let has_status = matches!(change.change_type, ChangeType::Created | ChangeType::Status);
+            columns.statuses.push(has_status.then_some(&row.status));
+        }
+        columns
+    }
+}
+
+/// What filters see of an object.
+fn filterable(row: &Row, owners: &HashMap<Uuid, ObjectReference>) -> Value {
+    json!({ "labels": row.labels, "owner": owner_of(row, owners).map(|owner| to_json(&owner)) })
+}
+
+fn owner_of(row: &Row, owners: &HashMap<Uuid, ObjectReference>) -> Option<ObjectReference> {
+    owners.get(&row.owner_id?).cloned()
+}
+
+/// The owners of changed objects by id. An owner may be gone from the table already, removed by the same transaction.
+async fn owners_of(tx: &Transaction<'_>, changes: &[Change]) -> Result<HashMap<Uuid, ObjectReference>> {
+    let mut owners = HashMap::new();
+    for change in changes {
+        owners.insert(change.after.id, change.after.reference());
+    }
+    let rows = changes.iter().flat_map(|change| change.before.iter().chain([&change.after]));
+    let mut missing = rows.filter_map(|row| row.owner_id).filter(|id| !owners.contains_key(id)).collect::<Vec<_>>();
+    missing.sort_unstable();
+    missing.dedup();
+    if !missing.is_empty() {
+        let select = tx.prepare_cached("SELECT id, kind, project, name FROM objects WHERE id = ANY($1)").await?;
+        for row in tx.query(&select, &[&missing]).await? {
+            let id: Uuid = row.get(0);
+            let reference =
+                ObjectReference { kind: row.get(1), project: row.get(2), name: row.get(3), id: id.to_string() };
+            owners.insert(id, reference);
+        }
+    }
+    Ok(owners)
+}
