@@ -111,7 +111,7 @@ CREATE TABLE work (
     gave_up              boolean NOT NULL DEFAULT false,
     holder               uuid,                        -- a replica
     epoch                bigint NOT NULL DEFAULT 0,
-    full_look            boolean NOT NULL DEFAULT false, -- the holder before expired: trust no hash
+    full_looks           smallint NOT NULL DEFAULT 0, -- looks to come that trust no hash: a holder before may still act
     traceparent          text NOT NULL DEFAULT '',
     observed_generation  bigint NOT NULL DEFAULT 0,
     ready                jsonb,                       -- this controller's Ready condition

@@ -10,7 +10,6 @@ pub mod error;
 pub mod hints;
 pub mod kinds;
 pub mod limits;
-pub mod observe;
 pub mod rest;
 pub mod rules;
 pub mod server;

@@ -3,17 +3,38 @@
 //! Every write goes through [`Store::write`]: one transaction that changes rows (objects by id, then work rows by id),
 //! gathers its [`Effects`], and hands them to [`effects::settle`] last, which wakes work and appends to the log.
 
+pub mod background;
+pub mod begin;
 pub mod connect;
 pub mod controllers;
 pub mod delete;
+pub mod due;
 pub mod effects;
+pub mod ending;
+pub mod events_write;
+pub mod fan_out;
+pub mod finish;
+pub mod inventory;
 pub mod kinds;
+pub mod leases;
+pub mod log;
+pub mod next_look;
+pub mod nudges;
 pub mod pins;
 pub mod read;
+pub mod reading;
+pub mod record;
+pub mod replicas;
+pub mod retention;
 pub mod row;
 pub mod secrets;
+pub mod sequencer;
+pub mod shared;
 pub mod statement;
+pub mod status;
 pub mod view;
+pub mod watch;
+pub mod work;
 
 use std::sync::Arc;
 
@@ -54,6 +75,9 @@ pub struct Store {
     secrets: Arc<Keyring>,
     /// Rung after every commit: the sequencer has something to position.
     committed: Arc<Notify>,
+    bells: Arc<background::Bells>,
+    /// The log's end as this process's watchers follow it.
+    live: Arc<watch::Live>,
 }
 
 impl Store {
@@ -64,6 +88,8 @@ impl Store {
             kinds_read: Arc::default(),
             secrets: Arc::new(secrets),
             committed: Arc::new(Notify::new()),
+            bells: Arc::default(),
+            live: Arc::default(),
         }
     }
 

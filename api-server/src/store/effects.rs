@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::Cause;
 use super::row::Row;
+use super::{Cause, fan_out, log, work};
 use crate::error::Result;
 
 /// What kind of change a log entry tells of.
@@ -20,6 +20,20 @@ pub enum ChangeType {
     /// Deletion was asked for.
     Deleting,
     Removed,
+}
+
+impl ChangeType {
+    /// As it is stored and watched.
+    pub fn name(self) -> &'static str {
+        match self {
+            ChangeType::Created => "created",
+            ChangeType::Spec => "spec",
+            ChangeType::Meta => "meta",
+            ChangeType::Status => "status",
+            ChangeType::Deleting => "deleting",
+            ChangeType::Removed => "removed",
+        }
+    }
 }
 
 /// One object's change; `before` is none for a creation.
@@ -41,6 +55,25 @@ pub struct Effects {
 }
 
 /// Makes work due and appends to the log. Call last: the commit's id is drawn when every row lock is held.
-pub async fn settle(_tx: &Transaction<'_>, _cause: &Cause, _effects: Effects) -> Result<()> {
-    unimplemented!("the log and work helper writes this")
+pub async fn settle(tx: &Transaction<'_>, cause: &Cause, effects: Effects) -> Result<()> {
+    let Effects { changes, mut wake, wake_users_of } = effects;
+    let created = changes.iter().filter(|change| change.change_type == ChangeType::Created);
+    let created = created.map(|change| (change.after.id, change.after.kind.as_str())).collect::<Vec<_>>();
+    if !created.is_empty() {
+        work::insert(tx, &created, &cause.traceparent).await?;
+    }
+    if !wake_users_of.is_empty() {
+        wake.extend(fan_out::users_of(tx, &wake_users_of, &cause.traceparent).await?);
+    }
+    // What is new is due already.
+    for (id, _) in &created {
+        wake.remove(id);
+    }
+    if !wake.is_empty() {
+        work::wake(tx, &wake.into_iter().collect::<Vec<_>>(), &cause.traceparent).await?;
+    }
+    if !changes.is_empty() {
+        log::append(tx, cause, &changes).await?;
+    }
+    Ok(())
 }

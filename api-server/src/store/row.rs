@@ -104,3 +104,13 @@ fn strings(json: &Value) -> std::collections::HashMap<String, String> {
     let fields = json.as_object().into_iter().flatten();
     fields.filter_map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
+
+/// The reference to an owner, from a query that joined it as `owner_kind`, `owner_project` and `owner_name`.
+pub fn owner(row: &Row, stored: &tokio_postgres::Row) -> Option<ObjectReference> {
+    row.owner_id.map(|id| ObjectReference {
+        kind: stored.get("owner_kind"),
+        project: stored.get("owner_project"),
+        name: stored.get("owner_name"),
+        id: id.to_string(),
+    })
+}

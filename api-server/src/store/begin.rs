@@ -1,0 +1,219 @@
+//! Begin: takes leases of due objects and reads, in a batch, all that their reconciles need.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::sync::Arc;
+
+use deadpool_postgres::Transaction;
+use futures::FutureExt;
+use threeport::v1::{BeginItem, BeginRequest, BeginResponse, BeginResult};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::Store;
+use super::reading::{Reading, read};
+use super::replicas::{self, FULL_LOOKS};
+use super::work::{Caller, parse_id};
+use crate::error::{Error, Result};
+
+/// At most this many leases are taken by one request.
+const BATCH: usize = 100;
+
+/// The key of a row of work.
+pub type Key = (Uuid, String);
+
+/// A lease that was taken.
+pub struct Begun {
+    epoch: i64,
+    wanted: i64,
+    attempts: i32,
+    full_look: bool,
+    traceparent: String,
+}
+
+/// What became of one item.
+enum Taken {
+    Begun(Begun),
+    Busy,
+    Idle,
+    Gone,
+}
+
+impl Store {
+    /// Takes the leases that are due and free, or held by a replica that has expired.
+    pub async fn begin(&self, request: BeginRequest, caller: Caller<'_>) -> Result<BeginResponse> {
+        if request.items.len() > BATCH {
+            let count = request.items.len();
+            return Err(Error::TooMuch(format!("{count} objects to begin; send at most {BATCH} at a time")));
+        }
+        let replica = parse_id("replica", &request.replica)?;
+        let keys = request.items.iter().map(|item| key_of(item, caller)).collect::<Result<Vec<_>>>()?;
+        let asked = Arc::new(keys);
+        let keys = asked.clone();
+        let (mut taken, mut reading) = self
+            .write(move |tx| {
+                let asked = asked.clone();
+                async move { take_and_read(tx, replica, &asked).await }.boxed()
+            })
+            .await?;
+        let mut results = Vec::with_capacity(keys.len());
+        for key in keys.iter() {
+            // A key that is named twice is begun once.
+            results.push(match taken.remove(key) {
+                None | Some(Taken::Busy) => refused("busy"),
+                Some(Taken::Idle) => refused("idle"),
+                Some(Taken::Gone) => refused("gone"),
+                Some(Taken::Begun(begun)) => self.begun(key.0, begun, &mut reading)?,
+            });
+        }
+        Ok(BeginResponse { results })
+    }
+
+    fn begun(&self, id: Uuid, begun: Begun, reading: &mut Reading) -> Result<BeginResult> {
+        metrics::counter!("threeport_reconciles_begun_total").increment(1);
+        Ok(BeginResult {
+            outcome: "begun".into(),
+            epoch: begun.epoch,
+            wanted: begun.wanted,
+            attempts: begun.attempts,
+            full_look: begun.full_look,
+            traceparent: begun.traceparent,
+            ..reading.result(self, id)?
+        })
+    }
+}
+
+fn key_of(item: &BeginItem, caller: Caller<'_>) -> Result<Key> {
+    caller.check(item.controller.as_ref())?;
+    let name = item.controller.as_ref().map(|controller| controller.name.clone()).unwrap_or_default();
+    Ok((parse_id("items.object_id", &item.object_id)?, name))
+}
+
+fn refused(outcome: &str) -> BeginResult {
+    BeginResult { outcome: outcome.into(), ..Default::default() }
+}
+
+async fn take_and_read(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<(BTreeMap<Key, Taken>, Reading)> {
+    let taken = take(tx, replica, keys).await?;
+    let begun = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Begun(_)));
+    let ids = begun.map(|((id, _), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let reading = if ids.is_empty() { Reading::default() } else { read(tx, &ids).await? };
+    Ok((taken, reading))
+}
+
+/// Locks the rows, decides on each and takes what may be taken.
+async fn take(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<BTreeMap<Key, Taken>> {
+    let ids = keys.iter().map(|(id, _)| *id).collect::<Vec<_>>();
+    let controllers = keys.iter().map(|(_, controller)| controller.as_str()).collect::<Vec<_>>();
+    replicas::check_alive(tx, replica).await?;
+    let lock = tx
+        .prepare_cached(
+            "SELECT w.object_id, w.controller, w.holder,
+                    COALESCE(w.due_at <= clock_timestamp(), false) AS is_due,
+                    w.holder IS NOT NULL AND w.holder <> $3
+                        AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = w.holder AND r.expires_at > clock_timestamp())
+                        AS is_abandoned
+             FROM work w JOIN UNNEST($1::uuid[], $2::text[]) AS a (id, controller)
+                  ON w.object_id = a.id AND w.controller = a.controller
+             ORDER BY w.object_id, w.controller FOR UPDATE OF w",
+        )
+        .await?;
+    let blocked = tx
+        .prepare_cached(
+            // Users and children go first. A deleting attachment goes with what it is aimed at.
+            "SELECT o.id FROM objects o WHERE o.id = ANY($1) AND o.deleted_at IS NOT NULL
+               AND (EXISTS (SELECT FROM objects c WHERE c.owner_id = o.id)
+                 OR EXISTS (SELECT FROM object_refs r JOIN objects u ON u.id = r.from_id
+                            WHERE r.to_id = o.id AND NOT (u.kind = 'attachment' AND u.deleted_at IS NOT NULL)))",
+        )
+        .await?;
+    // Two statements on one round trip: the second sees what committed while the first waited for locks.
+    let asked: [&(dyn ToSql + Sync); 3] = [&ids, &controllers, &replica];
+    let (rows, blocked) = tokio::try_join!(tx.query(&lock, &asked), tx.query(&blocked, &asked[..1]))?;
+    let blocked = blocked.iter().map(|row| row.get::<_, Uuid>(0)).collect::<HashSet<_>>();
+    let mut taken = keys.iter().map(|key| (key.clone(), Taken::Gone)).collect::<BTreeMap<_, _>>();
+    let mut free = Lots::default();
+    let mut waiting = Lots::default();
+    for row in &rows {
+        let key: Key = (row.get("object_id"), row.get("controller"));
+        let holder: Option<Uuid> = row.get("holder");
+        let is_abandoned: bool = row.get("is_abandoned");
+        let decided = if holder.is_some_and(|holder| holder != replica) && !is_abandoned {
+            Taken::Busy
+        } else if !is_abandoned && !row.get::<_, bool>("is_due") {
+            Taken::Idle
+        } else if blocked.contains(&key.0) {
+            waiting.push(&key, is_abandoned);
+            Taken::Idle
+        } else {
+            // Its own lease again: the answer to the Begin before was lost on the way.
+            free.push(&key, is_abandoned || holder.is_some());
+            continue;
+        };
+        taken.insert(key, decided);
+    }
+    park(tx, &waiting).await?;
+    for (key, begun) in hold(tx, replica, &free).await? {
+        taken.insert(key, Taken::Begun(begun));
+    }
+    Ok(taken)
+}
+
+/// Rows of work in columns.
+#[derive(Default)]
+struct Lots {
+    ids: Vec<Uuid>,
+    controllers: Vec<String>,
+    /// Whether somebody may still act under an earlier epoch.
+    contested: Vec<bool>,
+}
+
+impl Lots {
+    fn push(&mut self, key: &Key, is_contested: bool) {
+        self.ids.push(key.0);
+        self.controllers.push(key.1.clone());
+        self.contested.push(is_contested);
+    }
+}
+
+/// Takes deleting objects with users or children off the queue; what removes the last of those wakes them.
+async fn park(tx: &Transaction<'_>, waiting: &Lots) -> Result<()> {
+    if waiting.ids.is_empty() {
+        return Ok(());
+    }
+    let statement = tx
+        .prepare_cached(
+            "UPDATE work w SET due_at = NULL, holder = NULL
+             FROM UNNEST($1::uuid[], $2::text[]) AS a (id, controller)
+             WHERE w.object_id = a.id AND w.controller = a.controller",
+        )
+        .await?;
+    tx.execute(&statement, &[&waiting.ids, &waiting.controllers]).await?;
+    Ok(())
+}
+
+async fn hold(tx: &Transaction<'_>, replica: Uuid, free: &Lots) -> Result<Vec<(Key, Begun)>> {
+    if free.ids.is_empty() {
+        return Ok(Vec::new());
+    }
+    let statement = tx
+        .prepare_cached(
+            "UPDATE work w
+             SET holder = $4, epoch = w.epoch + 1, full_looks = CASE WHEN a.contested THEN $5 ELSE w.full_looks END
+             FROM UNNEST($1::uuid[], $2::text[], $3::boolean[]) AS a (id, controller, contested)
+             WHERE w.object_id = a.id AND w.controller = a.controller
+             RETURNING w.object_id, w.controller, w.epoch, w.wanted, w.attempts, w.full_looks, w.traceparent",
+        )
+        .await?;
+    let rows = tx.query(&statement, &[&free.ids, &free.controllers, &free.contested, &replica, &FULL_LOOKS]).await?;
+    let begun = |row: &tokio_postgres::Row| {
+        let begun = Begun {
+            epoch: row.get(2),
+            wanted: row.get(3),
+            attempts: row.get(4),
+            full_look: row.get::<_, i16>(5) > 0,
+            traceparent: row.get(6),
+        };
+        ((row.get(0), row.get(1)), begun)
+    };
+    Ok(rows.iter().map(begun).collect())
+}

@@ -1,0 +1,282 @@
+//! Finish: ends reconciles, each in one transaction of its own. A stale epoch is refused and stores nothing.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use deadpool_postgres::Transaction;
+use futures::FutureExt;
+use futures::stream::{self, StreamExt, TryStreamExt};
+use serde_json::Value;
+use threeport::v1::{FinishRequest, FinishResponse, FinishResult, Object};
+use tokio_postgres::types::ToSql;
+use uuid::Uuid;
+
+use super::ending::Ending;
+use super::next_look::{NextLook, Outcome, Standing, next_look};
+use super::row::{COLUMNS, Row};
+use super::status::{self, Statement, View};
+use super::work::{Caller, parse_id};
+use super::{Cause, Change, ChangeType, Effects, Store, delete, effects, events_write, is_retryable};
+use crate::error::{Error, Result};
+
+/// At most this many reconciles are ended by one request.
+const BATCH: usize = 100;
+/// Transactions of one request at the same time.
+const CONCURRENCY: usize = 4;
+
+/// An object and its work, locked under a lease that still stands.
+struct Held {
+    row: Row,
+    standing: Standing,
+    /// All controllers' views, this one's as it will be.
+    views: Vec<View>,
+}
+
+impl Store {
+    /// Stores status, events, children, inventory and the next look of each.
+    pub async fn finish(&self, request: FinishRequest, caller: Caller<'_>) -> Result<FinishResponse> {
+        if request.items.len() > BATCH {
+            let count = request.items.len();
+            return Err(Error::TooMuch(format!("{count} reconciles to finish; send at most {BATCH} at a time")));
+        }
+        let replica = parse_id("replica", &request.replica)?;
+        let registry = self.registry();
+        let mut endings = Vec::with_capacity(request.items.len());
+        for item in request.items {
+            caller.check(item.lease.as_ref().and_then(|lease| lease.controller.as_ref()))?;
+            endings.push(Arc::new(Ending::parse(item, &registry)?));
+        }
+        let results = stream::iter(endings)
+            .map(|ending| self.finish_one(replica, ending, caller.cause.clone()))
+            .buffered(CONCURRENCY)
+            .try_collect()
+            .await?;
+        Ok(FinishResponse { results })
+    }
+
+    async fn finish_one(&self, replica: Uuid, ending: Arc<Ending>, cause: Cause) -> Result<FinishResult> {
+        let outcome = ending.outcome_name();
+        let (store, cause) = (self.clone(), Arc::new(cause));
+        let result = self
+            .write(move |tx| {
+                let (store, ending, cause) = (store.clone(), ending.clone(), cause.clone());
+                async move { store.end(tx, replica, &ending, &cause).await }.boxed()
+            })
+            .await?;
+        let outcome = if result.accepted { outcome } else { "stale" };
+        metrics::counter!("threeport_reconciles_finished_total", "outcome" => outcome).increment(1);
+        Ok(result)
+    }
+
+    async fn end(&self, tx: &Transaction<'_>, replica: Uuid, ending: &Ending, cause: &Cause) -> Result<FinishResult> {
+        let Some(held) = lock(tx, replica, ending).await? else { return Ok(FinishResult::default()) };
+        let mut effects = Effects::default();
+        let reporter = format!("controller:{}", ending.controller);
+        events_write::report(tx, &held.row, &ending.events, &reporter).await?;
+        ending.inventory.store(tx, held.row.id).await?;
+        let is_proved = ending.cleaned_up && held.row.is_deleting() && !held.standing.has_moved;
+        let mut child_error = None;
+        if is_proved {
+            remove_work(tx, ending).await?;
+            delete::collect(tx, BTreeSet::from([held.row.id]), &mut effects).await?;
+        } else {
+            child_error = self.store_children(tx, &held.row, ending, &mut effects).await?;
+            let outcome = if child_error.is_some() { Outcome::Retry } else { ending.outcome };
+            self.store_status(tx, &held, ending, &mut effects).await?;
+            let next = next_look(outcome, ending.wanted, held.standing, rand::random());
+            store_work(tx, &held, ending, next).await?;
+            if outcome == Outcome::Done && !held.standing.has_moved {
+                let pruned = deleting_attachments(tx, held.row.id).await?;
+                delete::collect(tx, pruned, &mut effects).await?;
+            }
+        }
+        effects::settle(tx, cause, effects).await?;
+        Ok(FinishResult { accepted: true, child_error: child_error.unwrap_or_default() })
+    }
+
+    /// Writes the complete set of children; what can't be stored is told, and the rest of the Finish stands.
+    async fn store_children(
+        &self,
+        tx: &Transaction<'_>,
+        owner: &Row,
+        ending: &Ending,
+        effects: &mut Effects,
+    ) -> Result<Option<String>> {
+        let Some(objects) = &ending.children else { return Ok(None) };
+        if let Some(refusal) = self.refuse_children(owner, ending, objects) {
+            return Ok(Some(refusal));
+        }
+        if owner.is_deleting() {
+            // What it owned was marked with it.
+            return Ok(None);
+        }
+        let mut caused = Effects::default();
+        tx.batch_execute("SAVEPOINT children").await?;
+        match self.write_children(tx, owner, &ending.controller, objects.clone(), &mut caused).await {
+            Ok(()) => {
+                tx.batch_execute("RELEASE SAVEPOINT children").await?;
+                effects.changes.append(&mut caused.changes);
+                effects.wake.append(&mut caused.wake);
+                effects.wake_users_of.append(&mut caused.wake_users_of);
+                Ok(None)
+            }
+            Err(error) if is_retryable(&error) || matches!(error, Error::Database(_) | Error::Corrupt(_)) => Err(error),
+            Err(error) => {
+                tx.batch_execute("ROLLBACK TO SAVEPOINT children").await?;
+                Ok(Some(error.to_string()))
+            }
+        }
+    }
+
+    async fn write_children(
+        &self,
+        _tx: &Transaction<'_>,
+        _owner: &Row,
+        _controller: &str,
+        _objects: Vec<Object>,
+        _effects: &mut Effects,
+    ) -> Result<()> {
+        Err(Error::Precondition { reason: "Unavailable", message: "owned children are not stored yet".into() })
+    }
+
+    /// Why children are not even tried, if so.
+    fn refuse_children(&self, owner: &Row, ending: &Ending, objects: &[Object]) -> Option<String> {
+        if owner.is_deleting() && !objects.is_empty() {
+            return Some(format!("{} `{}` is being deleted and can't own new objects", owner.kind, owner.full_name()));
+        }
+        let registry = self.registry();
+        let controllers = registry.get(&owner.kind).map(|kind| kind.controllers.as_slice()).unwrap_or_default();
+        let owns = controllers.iter().find(|controller| controller.name == ending.controller).map(|found| &found.owns);
+        let foreign = objects.iter().find(|object| !owns.is_some_and(|owns| owns.contains(&object.kind)))?;
+        Some(format!("controller `{}` may not own {}; list that kind in what it owns", ending.controller, foreign.kind))
+    }
+
+    async fn store_status(
+        &self,
+        tx: &Transaction<'_>,
+        held: &Held,
+        ending: &Ending,
+        effects: &mut Effects,
+    ) -> Result<()> {
+        let statement = Statement {
+            fields: ending.fields.as_ref(),
+            conditions: &ending.conditions,
+            views: &held.views,
+            at: SystemTime::now(),
+        };
+        let merged = status::merge(&held.row.status, &statement);
+        let meaning =
+            status::meaning(self.registry().get(&held.row.kind).map(AsRef::as_ref), &held.row.status, &merged);
+        if !meaning.is_changed {
+            return Ok(());
+        }
+        let update = tx
+            .prepare_cached(&format!(
+                "UPDATE objects o SET status = $2, status_revision = status_revision + 1 WHERE id = $1 RETURNING {COLUMNS}"
+            ))
+            .await?;
+        let after = Row::from(&tx.query_one(&update, &[&held.row.id, &merged]).await?);
+        effects.wake.extend(held.row.owner_id.filter(|_| meaning.concerns_owner));
+        effects.wake_users_of.extend(meaning.concerns_users.then_some(held.row.id));
+        effects.changes.push(Change { change_type: ChangeType::Status, before: Some(held.row.clone()), after });
+        Ok(())
+    }
+}
+
+/// Locks the object, then its work; none if the lease is no longer this replica's.
+async fn lock(tx: &Transaction<'_>, replica: Uuid, ending: &Ending) -> Result<Option<Held>> {
+    let object =
+        tx.prepare_cached(&format!("SELECT {COLUMNS} FROM objects o WHERE o.id = $1 FOR NO KEY UPDATE")).await?;
+    let work = tx
+        .prepare_cached(
+            "SELECT controller, wanted, done, attempts, holder, epoch, full_looks, observed_generation, ready
+             FROM work WHERE object_id = $1 ORDER BY controller FOR UPDATE",
+        )
+        .await?;
+    let id: [&(dyn ToSql + Sync); 1] = [&ending.object];
+    let (object, work) = tokio::try_join!(tx.query_opt(&object, &id), tx.query(&work, &id))?;
+    let Some(row) = object.as_ref().map(Row::from) else { return Ok(None) };
+    let Some(own) = work.iter().find(|row| row.get::<_, String>("controller") == ending.controller) else {
+        return Ok(None);
+    };
+    let holder: Option<Uuid> = own.get("holder");
+    if holder != Some(replica) || own.get::<_, i64>("epoch") != ending.epoch {
+        return Ok(None);
+    }
+    let standing = Standing {
+        done: own.get("done"),
+        attempts: own.get("attempts"),
+        has_moved: own.get::<_, i64>("wanted") != ending.wanted,
+        full_looks: own.get("full_looks"),
+    };
+    let views = work.iter().map(|stored| view(stored, &row, ending, standing.has_moved)).collect();
+    Ok(Some(Held { row, standing, views }))
+}
+
+/// A controller's view; this one's with what it says now. A changed spec is a cause: while none came, the generation that
+/// Begin returned is the present one.
+fn view(stored: &tokio_postgres::Row, row: &Row, ending: &Ending, has_moved: bool) -> View {
+    let mut view = View {
+        controller: stored.get("controller"),
+        observed_generation: stored.get("observed_generation"),
+        ready: stored.get::<_, Option<Value>>("ready"),
+    };
+    if view.controller == ending.controller {
+        if !has_moved {
+            view.observed_generation = row.generation;
+        }
+        view.ready = ending.ready().or(view.ready);
+    }
+    view
+}
+
+async fn remove_work(tx: &Transaction<'_>, ending: &Ending) -> Result<()> {
+    let delete = tx.prepare_cached("DELETE FROM work WHERE object_id = $1 AND controller = $2").await?;
+    tx.execute(&delete, &[&ending.object, &ending.controller]).await?;
+    Ok(())
+}
+
+async fn store_work(tx: &Transaction<'_>, held: &Held, ending: &Ending, next: NextLook) -> Result<()> {
+    let own = held.views.iter().find(|view| view.controller == ending.controller);
+    let (observed, ready) = own.map_or((0, None), |view| (view.observed_generation, view.ready.clone()));
+    // What its cause has led to is over; a later look belongs to no request.
+    let ends_trace = next.due_in.is_none();
+    let update = tx
+        .prepare_cached(
+            "UPDATE work SET holder = NULL, done = $3, due_at = clock_timestamp() + $4 * interval '1 second', attempts = $5,
+                 gave_up = $6, full_looks = $7, observed_generation = $8, ready = $9,
+                 traceparent = CASE WHEN $10 THEN '' ELSE traceparent END
+             WHERE object_id = $1 AND controller = $2",
+        )
+        .await?;
+    let due_in = next.due_in.map(|due_in| due_in.as_secs_f64());
+    tx.execute(
+        &update,
+        &[
+            &held.row.id,
+            &ending.controller,
+            &next.done,
+            &due_in,
+            &next.attempts,
+            &next.gave_up,
+            &next.full_looks,
+            &observed,
+            &ready,
+            &ends_trace,
+        ],
+    )
+    .await?;
+    Ok(())
+}
+
+/// Attachments that this reconcile, which saw none of them, has pruned.
+async fn deleting_attachments(tx: &Transaction<'_>, target: Uuid) -> Result<BTreeSet<Uuid>> {
+    let select = tx
+        .prepare_cached(
+            "SELECT o.id FROM object_refs r JOIN objects o ON o.id = r.from_id
+             WHERE r.to_id = $1 AND o.kind = 'attachment' AND o.deleted_at IS NOT NULL",
+        )
+        .await?;
+    Ok(tx.query(&select, &[&target]).await?.iter().map(|row| row.get(0)).collect())
+}

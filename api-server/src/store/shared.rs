@@ -1,0 +1,188 @@
+//! Namespaces and CRDs that workloads of a cluster share: who may use them, and who deletes them.
+//!
+//! The first project to use a namespace on a runtime owns it; CRDs belong to no project. The last user deletes what we
+//! made. What turns out to hold something foreign or retained is kept: `made` says so after the release.
+
+use deadpool_postgres::Transaction;
+use threeport::v1::SharedResource;
+use uuid::Uuid;
+
+use crate::error::{Error, Result};
+
+const NAMESPACE: &str = "Namespace";
+const CUSTOM_RESOURCE_DEFINITION: &str = "CustomResourceDefinition";
+/// Namespaces that Kubernetes keeps for itself.
+const RESERVED_PREFIX: &str = "kube-";
+
+/// Who claims and releases.
+pub struct User {
+    pub runtime: Uuid,
+    pub instance: Uuid,
+    pub project: String,
+}
+
+/// A row of `shared_resources`.
+struct Stored {
+    uid: String,
+    made_by_us: bool,
+    project: String,
+    releasing: bool,
+}
+
+/// Locks the rows of all that a Record names, in one order.
+pub async fn lock_all(tx: &Transaction<'_>, runtime: Uuid, named: [&Vec<SharedResource>; 4]) -> Result<()> {
+    let named = named.into_iter().flatten().collect::<Vec<_>>();
+    if named.is_empty() {
+        return Ok(());
+    }
+    for resource in &named {
+        if !matches!(resource.kind.as_str(), NAMESPACE | CUSTOM_RESOURCE_DEFINITION) {
+            let kind = &resource.kind;
+            return Err(Error::invalid(
+                "claims.kind",
+                format!("`{kind}` must be {NAMESPACE} or {CUSTOM_RESOURCE_DEFINITION}"),
+            ));
+        }
+    }
+    let kinds = named.iter().map(|resource| resource.kind.as_str()).collect::<Vec<_>>();
+    let names = named.iter().map(|resource| resource.name.as_str()).collect::<Vec<_>>();
+    let statement = tx
+        .prepare_cached(
+            "SELECT FROM shared_resources WHERE runtime_id = $1
+                AND (kind, name) IN (SELECT * FROM UNNEST($2::text[], $3::text[])) ORDER BY kind, name FOR UPDATE",
+        )
+        .await?;
+    tx.query(&statement, &[&runtime, &kinds, &names]).await?;
+    Ok(())
+}
+
+async fn find(tx: &Transaction<'_>, runtime: Uuid, resource: &SharedResource) -> Result<Option<Stored>> {
+    let statement = tx
+        .prepare_cached(
+            "SELECT uid, made_by_us, project, releasing FROM shared_resources
+             WHERE runtime_id = $1 AND kind = $2 AND name = $3 FOR UPDATE",
+        )
+        .await?;
+    let row = tx.query_opt(&statement, &[&runtime, &resource.kind, &resource.name]).await?;
+    Ok(row.map(|row| Stored {
+        uid: row.get("uid"),
+        made_by_us: row.get("made_by_us"),
+        project: row.get("project"),
+        releasing: row.get("releasing"),
+    }))
+}
+
+/// Makes the instance a user of the resource, if its project may use it.
+pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<SharedResource> {
+    let is_namespace = resource.kind == NAMESPACE;
+    let project = if is_namespace { user.project.as_str() } else { "" };
+    if is_namespace && resource.name.starts_with(RESERVED_PREFIX) {
+        return Ok(refused(resource, "Reserved", ""));
+    }
+    // Two first users: the second waits here for the first and then finds its row.
+    let insert = tx
+        .prepare_cached(
+            "INSERT INTO shared_resources (runtime_id, kind, name, project) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
+        )
+        .await?;
+    tx.execute(&insert, &[&user.runtime, &resource.kind, &resource.name, &project]).await?;
+    let stored = find(tx, user.runtime, resource).await?;
+    let stored = stored.ok_or_else(|| Error::Corrupt(format!("shared resource `{}` vanished", resource.name)))?;
+    if stored.project != project {
+        return Ok(refused(resource, "OtherProject", &stored.project));
+    }
+    if stored.releasing {
+        return Ok(refused(resource, "BeingDeleted", &stored.project));
+    }
+    let add = tx
+        .prepare_cached(
+            "INSERT INTO shared_resource_users (runtime_id, kind, name, instance_id) VALUES ($1, $2, $3, $4)
+             ON CONFLICT DO NOTHING",
+        )
+        .await?;
+    tx.execute(&add, &[&user.runtime, &resource.kind, &resource.name, &user.instance]).await?;
+    Ok(answer(resource, stored, true))
+}
+
+fn refused(resource: &SharedResource, reason: &str, project: &str) -> SharedResource {
+    SharedResource {
+        kind: resource.kind.clone(),
+        name: resource.name.clone(),
+        reason: reason.into(),
+        project: project.into(),
+        ..Default::default()
+    }
+}
+
+fn answer(resource: &SharedResource, stored: Stored, granted: bool) -> SharedResource {
+    SharedResource {
+        kind: resource.kind.clone(),
+        name: resource.name.clone(),
+        uid: stored.uid,
+        made_by_us: stored.made_by_us,
+        granted,
+        reason: String::new(),
+        project: stored.project,
+    }
+}
+
+/// Notes that the resource exists, as which uid and whether we made it. Of one uid, who made it is said once and stays:
+/// another instance that found it there doesn't undo it. A release in progress ends: the resource is kept.
+pub async fn made(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
+    let update = tx
+        .prepare_cached(
+            "UPDATE shared_resources
+             SET made_by_us = $5 OR (uid = $4 AND made_by_us), uid = $4, releasing = false
+             WHERE runtime_id = $1 AND kind = $2 AND name = $3",
+        )
+        .await?;
+    tx.execute(&update, &[&user.runtime, &resource.kind, &resource.name, &resource.uid, &resource.made_by_us]).await?;
+    Ok(())
+}
+
+/// Ends the instance's use. Granted to the last user of what we made: it is to delete it, and until `gone` nobody may
+/// claim it. Repeating it repeats the answer.
+pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<SharedResource> {
+    let Some(stored) = find(tx, user.runtime, resource).await? else {
+        return Ok(refused(resource, "", ""));
+    };
+    let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&user.runtime, &resource.kind, &resource.name];
+    let remove = tx
+        .prepare_cached(
+            "DELETE FROM shared_resource_users WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND instance_id = $4",
+        )
+        .await?;
+    tx.execute(&remove, &[key[0], key[1], key[2], &user.instance]).await?;
+    let others = tx
+        .prepare_cached("SELECT FROM shared_resource_users WHERE runtime_id = $1 AND kind = $2 AND name = $3 LIMIT 1")
+        .await?;
+    if tx.query_opt(&others, &key).await?.is_some() {
+        return Ok(answer(resource, stored, false));
+    }
+    if !stored.made_by_us {
+        let forget =
+            tx.prepare_cached("DELETE FROM shared_resources WHERE runtime_id = $1 AND kind = $2 AND name = $3").await?;
+        tx.execute(&forget, &key).await?;
+        return Ok(answer(resource, stored, false));
+    }
+    let mark = tx
+        .prepare_cached(
+            "UPDATE shared_resources SET releasing = true WHERE runtime_id = $1 AND kind = $2 AND name = $3",
+        )
+        .await?;
+    tx.execute(&mark, &key).await?;
+    Ok(answer(resource, stored, true))
+}
+
+/// Forgets a released resource that is proved gone.
+pub async fn gone(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
+    let delete = tx
+        .prepare_cached(
+            "DELETE FROM shared_resources s WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND releasing
+               AND NOT EXISTS (SELECT FROM shared_resource_users u
+                               WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name)",
+        )
+        .await?;
+    tx.execute(&delete, &[&user.runtime, &resource.kind, &resource.name]).await?;
+    Ok(())
+}
