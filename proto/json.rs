@@ -92,7 +92,7 @@ pub fn parse(descriptor: &MessageDescriptor, json: &Value, path: &str) -> Result
 pub fn check_nul(json: &Value, path: &str, violations: &mut Vec<Violation>) {
     match json {
         Value::String(text) if text.contains('\0') => {
-            violations.push(Violation::new(path, "must not contain a NUL character"))
+            violations.push(Violation::new(path, "must not contain a NUL character"));
         }
         Value::Array(items) => {
             for (index, item) in items.iter().enumerate() {
