@@ -243,7 +243,8 @@ pub fn from_struct(fields: prost_types::Struct) -> Value {
     Value::Object(fields.fields.into_iter().map(|(name, value)| (name, from_struct_value(value))).collect())
 }
 
-fn from_struct_value(value: prost_types::Value) -> Value {
+/// A `google.protobuf.Value` as JSON; whole numbers become integers.
+pub fn from_struct_value(value: prost_types::Value) -> Value {
     match value.kind {
         None | Some(StructKind::NullValue(_)) => Value::Null,
         Some(StructKind::BoolValue(value)) => Value::Bool(value),

@@ -12,6 +12,7 @@ pub mod json;
 pub mod kind;
 pub mod object;
 pub mod registry;
+pub mod render;
 pub mod telemetry;
 
 use std::sync::LazyLock;

@@ -68,12 +68,15 @@ fn tracer_provider(service: &'static str, endpoint: &str) -> anyhow::Result<SdkT
     Ok(SdkTracerProvider::builder().with_batch_exporter(exporter).with_resource(resource).build())
 }
 
+/// Upper bounds of all histograms, in seconds.
+const BUCKETS: [f64; 12] = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0, 5.0, 30.0, 300.0];
+
 /// Collects what the `metrics` macros report, for `/metrics`.
 ///
 /// # Errors
 /// When a recorder is already installed.
 pub fn metrics_recorder() -> anyhow::Result<PrometheusHandle> {
-    Ok(PrometheusBuilder::new().install_recorder()?)
+    Ok(PrometheusBuilder::new().set_buckets(&BUCKETS)?.install_recorder()?)
 }
 
 /// The current span as a W3C traceparent; empty when nothing is traced.

@@ -1,15 +1,193 @@
 //! The kinds in force: ours and those registered at run time.
+//!
+//! [`check`] judges one ObjectKind alone; [`registry_with`] builds what all of them make together and is the last word:
+//! a write of an ObjectKind is refused with its message if the stored kinds and the new one don't go together.
 
+mod compatible;
+mod convert;
+mod descriptors;
+mod synthesize;
+
+use std::collections::BTreeMap;
+
+use prost_reflect::{DescriptorPool, Kind as FieldKind, MessageDescriptor};
+use threeport::POOL;
 use threeport::json::Violation;
+use threeport::kind::{Controller, FieldPath, Kind, ReferenceField, Step};
+use threeport::object::Object as _;
 use threeport::registry::Registry;
-use threeport::v1::{self, ObjectKindSpec};
+use threeport::v1::{ObjectKind, ObjectKindSpec};
 
-use crate::error::Result;
+pub use convert::{from_erased, to_erased};
 
-pub fn check(_spec: &ObjectKindSpec, _previous: Option<&ObjectKindSpec>) -> Vec<Violation> {
-    Vec::new()
+use crate::error::{Error, Result};
+
+/// What is wrong with a kind, seen alone; `previous` is what is stored.
+pub fn check(spec: &ObjectKindSpec, previous: Option<&ObjectKindSpec>) -> Vec<Violation> {
+    let message = match describe(&POOL, spec) {
+        Ok((_, message)) => message,
+        Err(violation) => return vec![violation],
+    };
+    let mut violations = descriptors::check_shape(&message, !spec.controllers.is_empty());
+    for (index, reference) in spec.references.iter().enumerate() {
+        if let Err(description) = field_path(&message, &reference.field) {
+            violations.push(Violation::new(format!("spec.references[{index}].field"), description));
+        }
+    }
+    check_names(spec, &mut violations);
+    if let Some(previous) = previous {
+        if previous.message != spec.message {
+            let description = format!("can't change from `{}`; register another kind", previous.message);
+            violations.push(Violation::new("spec.message", description));
+        } else if let Ok((_, before)) = describe(&POOL, previous) {
+            violations.extend(compatible::check(&before, &message));
+        }
+    }
+    violations
 }
 
-pub fn registry_with(_kinds: &[v1::ObjectKind]) -> Result<Registry> {
-    Ok(Registry::built_in().clone())
+fn check_names(spec: &ObjectKindSpec, violations: &mut Vec<Violation>) {
+    if !spec.plural.is_empty() && !is_label(&spec.plural) {
+        violations.push(Violation::new("spec.plural", "must be a DNS label: 1 to 63 of a-z, 0-9 and -"));
+    }
+    for (index, controller) in spec.controllers.iter().enumerate() {
+        let field = format!("spec.controllers[{index}].name");
+        if !is_label(&controller.name) {
+            violations.push(Violation::new(field, "must be a DNS label: 1 to 63 of a-z, 0-9 and -"));
+        } else if spec.controllers[..index].iter().any(|other| other.name == controller.name) {
+            violations.push(Violation::new(field, format!("`{}` is named twice", controller.name)));
+        }
+    }
 }
+
+fn is_label(name: &str) -> bool {
+    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
+    (1..=63).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
+}
+
+/// Our kinds and these.
+///
+/// # Errors
+/// What a user reads when the newest of these doesn't go with the others.
+pub fn registry_with(stored: &[ObjectKind]) -> Result<Registry> {
+    build(stored).map_err(|message| Error::invalid("spec", message))
+}
+
+fn build(stored: &[ObjectKind]) -> Result<Registry, String> {
+    let mut pool = POOL.clone();
+    let mut specs = BTreeMap::new();
+    for object in stored {
+        let name = object.meta().name.clone();
+        let spec = object.spec.clone().unwrap_or_default();
+        let of_kind = |error: String| format!("object-kind `{name}`: {error}");
+        (pool, _) = describe(&pool, &spec).map_err(|violation| of_kind(violation.to_string()))?;
+        specs.insert(name, spec);
+    }
+    for (name, spec) in &specs {
+        let message =
+            pool.get_message_by_name(&spec.message).ok_or_else(|| format!("object-kind `{name}`: no message"))?;
+        synthesize::add_service(&mut pool, &message, name, &plural(name, spec))
+            .map_err(|error| format!("object-kind `{name}`: {error}"))?;
+    }
+    let kinds = specs.iter().map(|(name, spec)| kind(&pool, name, spec)).collect::<Result<Vec<_>, _>>()?;
+    check_together(&kinds)?;
+    Ok(Registry::with(pool, kinds))
+}
+
+fn plural(name: &str, spec: &ObjectKindSpec) -> String {
+    if spec.plural.is_empty() { format!("{name}s") } else { spec.plural.clone() }
+}
+
+/// The pool with the kind's own files added, and its message.
+fn describe(pool: &DescriptorPool, spec: &ObjectKindSpec) -> Result<(DescriptorPool, MessageDescriptor), Violation> {
+    let pool = descriptors::add_files(pool, &spec.descriptor_set)
+        .map_err(|error| Violation::new("spec.descriptor_set", error))?;
+    let Some(message) = pool.get_message_by_name(&spec.message) else {
+        let description = format!("message `{}` is not in descriptor_set; give its full name", spec.message);
+        return Err(Violation::new("spec.message", description));
+    };
+    if message.package_name().is_empty() || descriptors::is_reserved(message.package_name()) {
+        let description = format!("package `{}` is reserved; use one of your own", message.package_name());
+        return Err(Violation::new("spec.message", description));
+    }
+    Ok((pool, message))
+}
+
+fn kind(pool: &DescriptorPool, name: &str, spec: &ObjectKindSpec) -> Result<Kind, String> {
+    let of_kind = |error: String| format!("object-kind `{name}`: {error}");
+    let message = pool.get_message_by_name(&spec.message).ok_or_else(|| of_kind("its message is gone".to_owned()))?;
+    let controllers =
+        spec.controllers.iter().map(|c| Controller { name: c.name.clone(), owns: c.owns.clone() }).collect();
+    let mut kind = Kind::new(name, message.clone(), true, controllers);
+    kind.plural = plural(name, spec);
+    kind.columns.clone_from(&spec.columns);
+    for reference in &spec.references {
+        let path = field_path(&message, &reference.field).map_err(of_kind)?;
+        let field = ReferenceField { path, kind: reference.kind.clone() };
+        if !kind.references.contains(&field) {
+            kind.references.push(field);
+        }
+    }
+    Ok(kind)
+}
+
+/// Names, plurals, messages and references over all kinds.
+fn check_together(kinds: &[Kind]) -> Result<(), String> {
+    let all = || Registry::built_in().kinds().map(AsRef::as_ref).chain(kinds);
+    for kind in kinds {
+        let others = || all().filter(|other| !std::ptr::eq(*other, kind));
+        if let Some(other) = others().find(|other| answers_to(other, &kind.name)) {
+            return Err(format!("object-kind `{}`: `{}` goes by that name; choose another", kind.name, other.name));
+        }
+        if let Some(other) = others().find(|other| answers_to(other, &kind.plural)) {
+            let (name, plural) = (&kind.name, &kind.plural);
+            return Err(format!(
+                "object-kind `{name}`: plural `{plural}` is taken by `{}`; set spec.plural",
+                other.name
+            ));
+        }
+        if let Some(other) = others().find(|other| other.message.full_name() == kind.message.full_name()) {
+            return Err(format!("object-kind `{}`: its message is that of `{}`", kind.name, other.name));
+        }
+        for reference in &kind.references {
+            if !all().any(|other| other.name == reference.kind) {
+                let (name, path) = (&kind.name, &reference.path);
+                return Err(format!("object-kind `{name}`: field `{path}` names unknown kind `{}`", reference.kind));
+            }
+        }
+    }
+    Ok(())
+}
+
+fn answers_to(kind: &Kind, name: &str) -> bool {
+    kind.name == name || kind.plural == name || kind.aliases.iter().any(|alias| alias == name)
+}
+
+/// `parts.definition` below the spec, with a step through each list and map on the way.
+fn field_path(message: &MessageDescriptor, text: &str) -> Result<FieldPath, String> {
+    let mut steps = Vec::new();
+    let mut inside = descriptors::part(message, "spec");
+    let mut is_text = false;
+    for name in text.split('.') {
+        let Some(field) = inside.as_ref().and_then(|message| message.get_field_by_name(name)) else {
+            return Err(format!("`{text}` is not a field of the spec"));
+        };
+        steps.push(Step::Field(name.to_owned()));
+        let mut kind = field.kind();
+        if field.is_list() || field.is_map() {
+            steps.push(Step::Each);
+        }
+        if let (true, FieldKind::Message(entry)) = (field.is_map(), &kind) {
+            kind = entry.map_entry_value_field().kind();
+        }
+        is_text = matches!(kind, FieldKind::String);
+        inside = match kind {
+            FieldKind::Message(message) => Some(message),
+            _ => None,
+        };
+    }
+    if is_text { Ok(FieldPath(steps)) } else { Err(format!("`{text}` is not a string; references are names")) }
+}
+
+#[cfg(test)]
+mod tests;

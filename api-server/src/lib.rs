@@ -10,6 +10,7 @@ pub mod error;
 pub mod hints;
 pub mod kinds;
 pub mod limits;
+pub mod observe;
 pub mod rest;
 pub mod rules;
 pub mod server;

@@ -1,0 +1,167 @@
+//! Writes resources as people write them: `apiVersion` and `kind` first, names before the rest, long texts as blocks.
+
+use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
+use serde_json::Value;
+
+use super::resource::Resource;
+
+/// Keys in the order in which they are written; others follow by alphabet.
+const FIRST: &[&str] = &[
+    "apiVersion",
+    "kind",
+    "metadata",
+    "name",
+    "namespace",
+    "labels",
+    "annotations",
+    "type",
+    "replicas",
+    "minReplicas",
+    "maxReplicas",
+    "selector",
+    "strategy",
+    "image",
+    "command",
+    "args",
+    "port",
+    "targetPort",
+    "containerPort",
+    "ports",
+    "env",
+    "envFrom",
+    "resources",
+    "startupProbe",
+    "readinessProbe",
+    "livenessProbe",
+    "volumeMounts",
+    "serviceAccountName",
+    "initContainers",
+    "containers",
+    "volumes",
+    "topologyKey",
+    "template",
+    "data",
+    "stringData",
+    "spec",
+];
+
+/// A multi-document manifest that reads back as the same resources.
+pub fn to_yaml(resources: &[Resource]) -> String {
+    resources.iter().map(|resource| document(&resource.value)).collect::<Vec<_>>().join("---\n")
+}
+
+/// One document, with a newline at its end.
+pub fn document(value: &Value) -> String {
+    let options = serde_saphyr::ser_options! { folded_wrap_chars: usize::MAX, compact_list_indent: true };
+    let mut text = String::new();
+    serde_saphyr::to_fmt_writer_with_options(&mut text, &Ordered(value), options)
+        .expect("JSON is YAML, and memory doesn't fail");
+    if !text.ends_with('\n') {
+        text.push('\n');
+    }
+    text
+}
+
+struct Ordered<'a>(&'a Value);
+
+impl Serialize for Ordered<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Array(items) => {
+                let mut list = serializer.serialize_seq(Some(items.len()))?;
+                for item in items {
+                    list.serialize_element(&Ordered(item))?;
+                }
+                list.end()
+            }
+            Value::Object(fields) => {
+                let mut keys = fields.keys().collect::<Vec<_>>();
+                keys.sort_by_key(|key| (FIRST.iter().position(|first| first == key).unwrap_or(FIRST.len()), *key));
+                let mut map = serializer.serialize_map(Some(keys.len()))?;
+                for key in keys {
+                    map.serialize_entry(key, &Ordered(&fields[key]))?;
+                }
+                map.end()
+            }
+            scalar => scalar.serialize(serializer),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+    use crate::render::manifest::Document;
+
+    #[test]
+    fn resources_are_written_as_people_write_them() {
+        let value = json!({
+            "metadata": { "name": "web", "labels": { "app": "web" } }, "kind": "ConfigMap", "apiVersion": "v1",
+            "data": { "on": "off", "port": "80", "file": "first\nsecond\n", "empty": "" }, "list": [{ "image": "x", "name": "a" }, []]
+        });
+        insta::assert_snapshot!(document(&value), @r#"
+apiVersion: v1
+kind: ConfigMap
+metadata:
+  name: web
+  labels:
+    app: web
+data:
+  port: "80"
+  empty: ""
+  file: |
+    first
+    second
+  "on": "off"
+list:
+- name: a
+  image: x
+- []
+"#);
+    }
+
+    fn json() -> impl Strategy<Value = Value> {
+        let leaf = prop_oneof![
+            any::<bool>().prop_map(Value::from),
+            any::<i64>().prop_map(Value::from),
+            "\\PC{0,12}".prop_map(Value::from),
+            "[ \\n\\ta-z:#'\"-]{0,40}".prop_map(Value::from),
+            prop_oneof![
+                Just("yes"),
+                Just("null"),
+                Just("~"),
+                Just("0777"),
+                Just("1e3"),
+                Just("0x1f"),
+                Just("1_000"),
+                Just(".inf"),
+                Just("2026-01-01"),
+                Just("12:30"),
+                Just("---"),
+                Just("on"),
+                Just("(sensitive)")
+            ]
+            .prop_map(Value::from),
+        ];
+        leaf.prop_recursive(4, 24, 5, |inner| {
+            prop_oneof![
+                proptest::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
+                proptest::collection::btree_map("[a-zA-Z0-9./ :-]{0,8}", inner, 0..4)
+                    .prop_map(|map| Value::Object(map.into_iter().collect())),
+            ]
+        })
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_reads_back_the_same(value in json()) {
+            let value = json!({ "value": value });
+            let text = document(&value);
+            let read = Document { text: &text, number: 1, line: 0 }.parse().map_err(|v| TestCaseError::fail(format!("{v}\n{text}")))?;
+            prop_assert_eq!(read, Some(value), "{}", text);
+        }
+    }
+}
