@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::resource::Resource;
+use super::yaml;
 use crate::json::Violation;
 
 /// The longest manifest.
@@ -48,30 +49,8 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
 impl Document<'_> {
     /// The document as JSON; none when it holds nothing but comments.
     pub fn parse(&self) -> Result<Option<Value>, Violation> {
-        let is_empty_line = |line: &str| {
-            let line = line.strip_prefix("---").unwrap_or(line).trim_start_matches('\u{feff}').trim();
-            line.is_empty() || line.starts_with('#') || line == "..."
-        };
-        if self.text.lines().all(is_empty_line) {
-            return Ok(None);
-        }
-        let options = serde_saphyr::options! {
-            strict_booleans: true,
-            legacy_octal_numbers: false,
-            leading_zero_numbers_as_strings: true,
-            with_snippet: false,
-        };
-        match serde_saphyr::from_str_with_options::<Value>(self.text, options) {
-            Ok(Value::Null) => Ok(None),
-            Ok(value) => Ok(Some(value)),
-            Err(error) => {
-                let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-                let line = usize::try_from(line).unwrap_or(1).max(1);
-                let message = error.without_snippet().to_string();
-                let message = message.split(" at line ").next().unwrap_or_default().trim_end_matches([':', '.', ',']);
-                Err(self.violation_at(self.line + line, column, message))
-            }
-        }
+        yaml::read(self.text)
+            .map_err(|mistake| self.violation_at(self.line + mistake.line, mistake.column, &mistake.message))
     }
 
     /// Something wrong with the document as a whole: names its first line that says anything.
@@ -81,7 +60,7 @@ impl Document<'_> {
         self.violation_at(self.line + line + 1, 1, message)
     }
 
-    fn violation_at(&self, line: usize, column: impl std::fmt::Display, message: &str) -> Violation {
+    fn violation_at(&self, line: usize, column: u64, message: &str) -> Violation {
         Violation::new("manifest", format!("manifest:{line}:{column}: document {}: {message}", self.number))
     }
 }

@@ -99,24 +99,24 @@ spec:
             cpu: 100m
             memory: 128Mi
         startupProbe:
-          failureThreshold: 60
           httpGet:
-            port: main
             path: /healthz
+            port: main
+          failureThreshold: 60
           periodSeconds: 2
           timeoutSeconds: 2
         readinessProbe:
-          failureThreshold: 3
           httpGet:
-            port: main
             path: /healthz
+            port: main
+          failureThreshold: 3
           periodSeconds: 5
           timeoutSeconds: 2
         livenessProbe:
-          failureThreshold: 6
           httpGet:
-            port: main
             path: /healthz
+            port: main
+          failureThreshold: 6
           periodSeconds: 10
           timeoutSeconds: 2
         securityContext:

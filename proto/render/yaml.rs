@@ -1,4 +1,4 @@
-//! Writes resources as people write them: `apiVersion` and `kind` first, names before the rest, long texts as blocks.
+//! Reads YAML strictly, and writes resources as people write them: `apiVersion` and `kind` first, long texts as blocks.
 
 use serde::ser::{Serialize, SerializeMap, SerializeSeq, Serializer};
 use serde_json::Value;
@@ -23,6 +23,9 @@ const FIRST: &[&str] = &[
     "image",
     "command",
     "args",
+    "httpGet",
+    "tcpSocket",
+    "path",
     "port",
     "targetPort",
     "containerPort",
@@ -44,6 +47,43 @@ const FIRST: &[&str] = &[
     "stringData",
     "spec",
 ];
+
+/// Why a text is no YAML, and where; never what it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mistake {
+    /// Counted from 1.
+    pub line: usize,
+    pub column: u64,
+    pub message: String,
+}
+
+/// One document as JSON; none when it holds nothing but comments. Booleans are `true` and `false`, `0777` is a string,
+/// duplicate keys are refused and aliases bounded.
+pub fn read(text: &str) -> Result<Option<Value>, Mistake> {
+    let is_empty_line = |line: &str| {
+        let line = line.strip_prefix("---").unwrap_or(line).trim_start_matches('\u{feff}').trim();
+        line.is_empty() || line.starts_with('#') || line == "..."
+    };
+    if text.lines().all(is_empty_line) {
+        return Ok(None);
+    }
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        legacy_octal_numbers: false,
+        leading_zero_numbers_as_strings: true,
+        with_snippet: false,
+    };
+    match serde_saphyr::from_str_with_options::<Value>(text, options) {
+        Ok(Value::Null) => Ok(None),
+        Ok(value) => Ok(Some(value)),
+        Err(error) => {
+            let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
+            let message = error.without_snippet().to_string();
+            let message = message.split(" at line ").next().unwrap_or_default().trim_end_matches([':', '.', ',']);
+            Err(Mistake { line: usize::try_from(line).unwrap_or(1).max(1), column, message: message.to_owned() })
+        }
+    }
+}
 
 /// A multi-document manifest that reads back as the same resources.
 pub fn to_yaml(resources: &[Resource]) -> String {
@@ -94,7 +134,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::render::manifest::Document;
 
     #[test]
     fn resources_are_written_as_people_write_them() {
@@ -160,8 +199,7 @@ list:
         fn what_is_written_reads_back_the_same(value in json()) {
             let value = json!({ "value": value });
             let text = document(&value);
-            let read = Document { text: &text, number: 1, line: 0 }.parse().map_err(|v| TestCaseError::fail(format!("{v}\n{text}")))?;
-            prop_assert_eq!(read, Some(value), "{}", text);
+            prop_assert_eq!(read(&text), Ok(Some(value)), "{}", text);
         }
     }
 }

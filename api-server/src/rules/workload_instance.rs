@@ -1,0 +1,147 @@
+//! Rules of workload instances, and of the same fields in a workload's instance templates.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+use threeport::json::Violation;
+use threeport::object::Object as _;
+use threeport::render::{self, FieldPath, Source, patches};
+use threeport::v1::{
+    self, Adoption, FieldSelector, ObjectMeta, Patch, ProjectSpec, WorkloadDefinition, WorkloadInstanceSpec,
+};
+use uuid::Uuid;
+
+use super::syntax::{check_namespace, full_reference};
+use super::typed;
+
+/// What can't change, and why.
+const SECOND: &str = "can't change; add a second instance";
+
+/// Everything wrong with an instance by itself.
+pub fn check(meta: &ObjectMeta, spec: &Value, previous: Option<&Value>) -> Result<(), Vec<Violation>> {
+    let instance: WorkloadInstanceSpec = typed(spec)?;
+    let mut violations = Vec::new();
+    if instance.definition.is_empty() {
+        violations.push(Violation::new("spec.definition", "is required; name a workload definition"));
+    }
+    let fields = Fields {
+        patches: &instance.patches,
+        adopt: &instance.adopt,
+        yields: &instance.r#yield,
+        namespace: &instance.namespace,
+        definition_generation: instance.definition_generation,
+    };
+    violations.extend(fields.check("spec"));
+    violations.extend(check_moved(&meta.project, "spec", spec, previous));
+    if violations.is_empty() { Ok(()) } else { Err(violations) }
+}
+
+/// The fields that instances and instance templates share.
+pub struct Fields<'a> {
+    pub patches: &'a [Patch],
+    pub adopt: &'a [Adoption],
+    pub yields: &'a [FieldSelector],
+    pub namespace: &'a str,
+    pub definition_generation: Option<i64>,
+}
+
+impl Fields<'_> {
+    pub fn check(&self, place: &str) -> Vec<Violation> {
+        let mut violations = patches::check(self.patches).into_iter().map(|v| v.below(place)).collect::<Vec<_>>();
+        for (index, adoption) in self.adopt.iter().enumerate() {
+            let names = adoption.resource.as_ref().is_some_and(|r| !r.kind.is_empty() && !r.name.is_empty());
+            if !names {
+                let message = "name the resource to take over by kind and name";
+                violations.push(Violation::new(format!("{place}.adopt[{index}].resource"), message));
+            }
+        }
+        violations.extend(check_yields(self.yields, place));
+        violations.extend(check_namespace(&format!("{place}.namespace"), self.namespace));
+        if self.definition_generation.is_some_and(|generation| generation < 1) {
+            let message = "generations count from 1; leave it out to follow the newest";
+            violations.push(Violation::new(format!("{place}.definition_generation"), message));
+        }
+        violations
+    }
+}
+
+/// Refuses paths that aren't.
+pub fn check_yields(selectors: &[FieldSelector], place: &str) -> Vec<Violation> {
+    let wrong = |(index, selector): (usize, &FieldSelector)| {
+        let message = selector.path.parse::<FieldPath>().err()?;
+        Some(Violation::new(format!("{place}.yield[{index}].path"), message))
+    };
+    selectors.iter().enumerate().filter_map(wrong).collect()
+}
+
+/// Refuses another runtime or namespace than before. An empty runtime keeps the one before.
+pub fn check_moved(project: &str, place: &str, spec: &Value, previous: Option<&Value>) -> Vec<Violation> {
+    let Some(previous) = previous else { return Vec::new() };
+    let text = |spec: &Value, field: &str| spec[field].as_str().unwrap_or_default().to_owned();
+    let mut violations = Vec::new();
+    let (before, now) = (text(previous, "runtime"), text(spec, "runtime"));
+    if !now.is_empty() && !before.is_empty() && full_reference(project, &before) != full_reference(project, &now) {
+        violations.push(Violation::new(format!("{place}.runtime"), format!("the runtime `{before}` {SECOND}")));
+    }
+    let (before, now) = (text(previous, "namespace"), text(spec, "namespace"));
+    if before != now {
+        let before =
+            if before.is_empty() { "the managed namespace".to_owned() } else { format!("the namespace `{before}`") };
+        violations.push(Violation::new(format!("{place}.namespace"), format!("{before} {SECOND}")));
+    }
+    violations
+}
+
+/// Settles the runtime: as given, as before, or the project's default.
+pub fn fill_runtime(
+    spec: &mut Value,
+    previous: Option<&Value>,
+    project: &ProjectSpec,
+    place: &str,
+) -> Option<Violation> {
+    if spec["runtime"].as_str().is_some_and(|runtime| !runtime.is_empty()) {
+        return None;
+    }
+    let before = previous.and_then(|previous| previous["runtime"].as_str()).unwrap_or_default();
+    let runtime = if before.is_empty() { &project.default_runtime } else { before };
+    if runtime.is_empty() {
+        let message = "is required while the project has no default_runtime; add a runtime with `tptctl runtime add`, then name it here or as the project's default_runtime";
+        return Some(Violation::new(format!("{place}.runtime"), message));
+    }
+    spec["runtime"] = runtime.into();
+    None
+}
+
+/// Renders the instance with its definition: what doesn't fit is refused before it is stored.
+pub fn check_uses(meta: &ObjectMeta, spec: &Value, uses: &[v1::Object]) -> Vec<Violation> {
+    let Ok(instance) = typed::<WorkloadInstanceSpec>(spec) else { return Vec::new() };
+    let definition = uses.iter().find(|object| object.kind == WorkloadDefinition::KIND);
+    let Some(Ok(definition)) = definition.map(|object| WorkloadDefinition::from_erased(object.clone())) else {
+        return Vec::new();
+    };
+    let newest = definition.meta().generation;
+    match instance.definition_generation {
+        Some(pinned) if pinned > newest => {
+            let message = format!(
+                "workload-definition `{}` is at generation {newest}, and has no {pinned} yet",
+                definition.meta().name
+            );
+            return vec![Violation::new("spec.definition_generation", message)];
+        }
+        // What it runs is an older text than the one at hand: it was checked when it was pinned.
+        Some(pinned) if pinned < newest => return Vec::new(),
+        _ => {}
+    }
+    let id = meta.id.parse::<Uuid>().unwrap_or_default();
+    let namespace = render::default_namespace(&meta.name, id, &instance.namespace, &BTreeSet::new());
+    let definition = definition.spec.unwrap_or_default();
+    let source = Source {
+        definition: &definition,
+        instance: &instance,
+        name: &meta.name,
+        namespace: &namespace,
+        attachments: &[],
+        images: &[],
+    };
+    render::render(&source).err().unwrap_or_default()
+}
