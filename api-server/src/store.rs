@@ -3,11 +3,16 @@
 //! Every write goes through [`Store::write`]: one transaction that changes rows (objects by id, then work rows by id),
 //! gathers its [`Effects`], and hands them to [`effects::settle`] last, which wakes work and appends to the log.
 
+pub mod admit;
+pub mod apply;
 pub mod background;
 pub mod begin;
+pub mod children;
 pub mod connect;
 pub mod controllers;
 pub mod delete;
+pub mod differences;
+pub mod draft;
 pub mod due;
 pub mod effects;
 pub mod ending;
@@ -18,13 +23,19 @@ pub mod inventory;
 pub mod kinds;
 pub mod leases;
 pub mod log;
+pub mod mask;
 pub mod next_look;
 pub mod nudges;
 pub mod pins;
+pub mod plan;
 pub mod read;
 pub mod reading;
 pub mod record;
+pub mod references;
+pub mod register;
 pub mod replicas;
+pub mod requests;
+pub mod results;
 pub mod retention;
 pub mod row;
 pub mod secrets;
@@ -35,6 +46,7 @@ pub mod status;
 pub mod view;
 pub mod watch;
 pub mod work;
+pub mod write;
 
 use std::sync::Arc;
 
@@ -47,6 +59,7 @@ use tokio_postgres::error::SqlState;
 
 use crate::error::{Error, Result};
 
+pub use apply::WriteOptions;
 pub use effects::{Change, ChangeType, Effects};
 pub use row::Row;
 pub use secrets::Keyring;

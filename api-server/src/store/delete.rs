@@ -10,7 +10,7 @@ use super::{Change, ChangeType, Effects, Row, read, row, statement};
 use crate::error::{Error, Result};
 
 /// Waits for its target's inventory instead of a controller of its own.
-const ATTACHMENT: &str = "attachment";
+pub const ATTACHMENT: &str = "attachment";
 
 /// Locks an object and all that it owns, owners first. Children are looked for when their owner is locked, so that none
 /// can come in between.

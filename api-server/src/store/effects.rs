@@ -54,6 +54,12 @@ pub struct Effects {
     pub wake_users_of: BTreeSet<Uuid>,
 }
 
+impl Effects {
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.wake.is_empty() && self.wake_users_of.is_empty()
+    }
+}
+
 /// Makes work due and appends to the log. Call last: the commit's id is drawn when every row lock is held.
 pub async fn settle(tx: &Transaction<'_>, cause: &Cause, effects: Effects) -> Result<()> {
     let Effects { changes, mut wake, wake_users_of } = effects;

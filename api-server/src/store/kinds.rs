@@ -8,7 +8,7 @@ use threeport::object::Object;
 use threeport::v1;
 use tokio_util::sync::CancellationToken;
 
-use super::{Row, Store, Visibility, row, statement};
+use super::{Row, Store, Visibility, statement};
 use crate::error::{Chain, Error, Result};
 
 /// How often a server looks whether another one has written a kind.
@@ -36,9 +36,7 @@ impl Store {
     /// The `ObjectKind` objects that say which kinds are registered at run time.
     pub async fn kinds_stored(&self) -> Result<Vec<v1::ObjectKind>> {
         let connection = self.pool.get().await?;
-        let sql = format!("SELECT {} FROM objects o WHERE o.kind = 'object-kind' ORDER BY o.name", row::COLUMNS);
-        let rows = statement::query(&connection, &sql, &[]).await?;
-        rows.iter().map(|row| self.object_kind(&Row::from(row))).collect()
+        self.kinds_with(&connection, Vec::new()).await
     }
 
     /// Reads the kinds again if any was written since, by whichever server.

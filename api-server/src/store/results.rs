@@ -1,0 +1,124 @@
+//! What a write answers: each object as stored, what became of it, and what its author should know.
+
+use std::collections::HashMap;
+
+use threeport::json::from_struct;
+use threeport::v1::{self, ApplyResult};
+use uuid::Uuid;
+
+use super::admit::{Author, Input};
+use super::draft::Draft;
+use super::plan::Plan;
+use super::references::Target;
+use super::{Row, Visibility, delete, differences, pins, read, row, statement};
+use crate::error::{Error, Result};
+use crate::rules;
+
+/// Users of a changed definition that are looked at for those that it no longer fits.
+const USERS: i64 = 200;
+
+impl Plan<'_> {
+    /// One result for each input, in their order; the children of composites inside.
+    pub async fn results(&self, inputs: &[Input], rows: &HashMap<Uuid, Row>) -> Result<Vec<ApplyResult>> {
+        let ids = rows.keys().copied().collect::<Vec<_>>();
+        let unsettled = read::unsettled(self.tx, &ids).await?;
+        let owners = rows.values().filter_map(|row| row.owner_id).collect::<Vec<_>>();
+        let owners = read::references(self.tx, &owners).await?;
+        let mut results = HashMap::new();
+        // Children come after their parents in the plan: from the back, each is there when its parent takes it.
+        for (index, draft) in self.drafts.iter().enumerate().rev() {
+            let row = rows.get(&draft.id).ok_or_else(|| Error::Corrupt(format!("{} was not stored", draft.id)))?;
+            let owner = row.owner_id.and_then(|id| owners.get(&id).cloned());
+            let settled = !unsettled.contains(&row.id);
+            let object = self.store.object_of(&draft.kind, row, owner, settled, Visibility::Redacted)?;
+            let mut children = self.children_of(index).filter_map(|child| results.remove(&child)).collect::<Vec<_>>();
+            children.extend(self.dropped_results(draft.id)?);
+            let warnings = draft.warnings.clone();
+            let outcome = draft.outcome().to_owned();
+            let differences = differences_of(draft, row);
+            let result = ApplyResult { object: Some(object), outcome, differences, children, warnings };
+            results.insert(index, result);
+        }
+        let indexes = self.drafts.iter().enumerate().map(|(index, draft)| (draft.key(), index));
+        let indexes = indexes.collect::<HashMap<_, _>>();
+        Ok(inputs.iter().filter_map(|input| results.remove(indexes.get(&input.key())?)).collect())
+    }
+
+    fn children_of(&self, parent: usize) -> impl Iterator<Item = usize> {
+        let children = self.drafts.iter().enumerate();
+        children.filter(move |(_, draft)| draft.author == Author::Composite(parent)).map(|(index, _)| index)
+    }
+
+    fn dropped_results(&self, owner: Uuid) -> Result<Vec<ApplyResult>> {
+        let dropped = self.dropped.iter().filter(|(_, row)| row.owner_id == Some(owner));
+        let result = |row: &Row| -> Result<ApplyResult> {
+            let object = self.store.object(row, None, false, Visibility::Redacted)?;
+            Ok(ApplyResult { object: Some(object), outcome: "deleted".into(), ..Default::default() })
+        };
+        dropped.map(|(_, row)| result(row)).collect()
+    }
+
+    /// Tells who changes a definition which of its instances it no longer fits: they stay as they run.
+    pub async fn warn_of_misfits(&mut self) -> Result<()> {
+        let drafted = self.drafts.iter().map(|draft| draft.id).collect::<Vec<_>>();
+        for index in 0..self.drafts.len() {
+            let draft = &self.drafts[index];
+            if draft.kind.name != pins::DEFINITION || draft.before.is_none() || !draft.is_spec_changed() {
+                continue;
+            }
+            let users = self.users_of(draft.id, &drafted).await?;
+            let uses = self.uses_of(&users).await?;
+            let mut warnings = Vec::new();
+            for user in users {
+                warnings.extend(self.misfit(&user, index, &uses)?);
+            }
+            self.drafts[index].warnings.extend(warnings);
+        }
+        Ok(())
+    }
+
+    fn misfit(&self, user: &Row, definition: usize, uses: &HashMap<Uuid, Vec<Row>>) -> Result<Option<String>> {
+        let kind = self.registry.get(&user.kind).ok_or_else(|| Error::UnknownKind(user.kind.clone()))?;
+        let mut used = vec![self.used(&Target::Drafted(definition))?];
+        for row in uses.get(&user.id).into_iter().flatten().filter(|row| row.id != self.drafts[definition].id) {
+            used.push(self.used(&Target::Stored(row.clone()))?);
+        }
+        let object = self.store.object_of(kind, user, None, true, Visibility::Revealed)?;
+        let spec = object.spec.map(from_struct).unwrap_or_default();
+        let violations = rules::check_uses(kind, &object.meta.unwrap_or_default(), &spec, &used);
+        let why = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        let text = format!("{} no longer fits and stays as it runs: {why}", delete::describe(&user.reference()));
+        Ok((!violations.is_empty()).then_some(text))
+    }
+
+    async fn users_of(&self, id: Uuid, except: &[Uuid]) -> Result<Vec<Row>> {
+        let sql = format!(
+            "SELECT {} FROM object_refs r JOIN objects o ON o.id = r.from_id
+             WHERE r.to_id = $1 AND o.id <> ALL($2) AND o.deleted_at IS NULL
+               AND o.spec ->> 'definition_generation' IS NULL ORDER BY o.id LIMIT $3",
+            row::COLUMNS
+        );
+        Ok(statement::query(self.tx, &sql, &[&id, &except, &USERS]).await?.iter().map(Row::from).collect())
+    }
+
+    async fn uses_of(&self, users: &[Row]) -> Result<HashMap<Uuid, Vec<Row>>> {
+        let ids = users.iter().map(|row| row.id).collect::<Vec<_>>();
+        let sql = format!(
+            "SELECT r.from_id, {} FROM object_refs r JOIN objects o ON o.id = r.to_id WHERE r.from_id = ANY($1)",
+            row::COLUMNS
+        );
+        let mut uses: HashMap<Uuid, Vec<Row>> = HashMap::new();
+        for row in statement::query(self.tx, &sql, &[&ids]).await? {
+            uses.entry(row.get("from_id")).or_default().push(Row::from(&row));
+        }
+        Ok(uses)
+    }
+}
+
+fn differences_of(draft: &Draft, after: &Row) -> Vec<v1::Difference> {
+    let before = draft.before.as_ref();
+    let old_meta = before.map(|before| before.row.meta(None));
+    let mut differences = differences::of_meta(old_meta.as_ref(), &after.meta(None));
+    differences.extend(differences::of_specs(&draft.kind, before.map(|before| &before.spec), Some(&draft.spec)));
+    differences
+}
