@@ -7,27 +7,11 @@ use uuid::Uuid;
 use super::admit::{Author, Mode, admit};
 use super::plan::Plan;
 use super::{Effects, Row, Store, delete, statement};
-use crate::error::{Error, Result};
+use crate::error::Result;
 
 impl Store {
-    /// Makes `objects` the complete set that `controller` owns under `owner`; what is missing is asked to go. The inner
-    /// error says why a child can't be stored: nothing was written then, and the transaction can go on.
+    /// Makes `objects` the complete set that `controller` owns under `owner`; what is missing is asked to go.
     pub async fn write_children(
-        &self,
-        tx: &Transaction<'_>,
-        owner: &Row,
-        controller: &str,
-        objects: Vec<v1::Object>,
-        effects: &mut Effects,
-    ) -> Result<Result<(), String>> {
-        match self.try_children(tx, owner, controller, objects, effects).await {
-            Ok(()) => Ok(Ok(())),
-            Err(error @ (Error::Database(_) | Error::Pool(_) | Error::Corrupt(_) | Error::Conflict)) => Err(error),
-            Err(refusal) => Ok(Err(refusal.to_string())),
-        }
-    }
-
-    async fn try_children(
         &self,
         tx: &Transaction<'_>,
         owner: &Row,
@@ -53,9 +37,9 @@ impl Store {
         plan.verdict()?;
         let kept = plan.drafts.iter().map(|draft| draft.id).collect::<Vec<_>>();
         let missing = missing(tx, owner.id, controller, &kept).await?;
+        plan.store(&targets, effects).await?;
         let closure = delete::lock_closure(tx, &missing).await?;
         delete::refuse_if_used(tx, &closure).await?;
-        plan.store(&targets, effects).await?;
         delete::mark(tx, &closure, owner.delete_data, effects).await
     }
 }

@@ -129,17 +129,6 @@ impl Store {
         }
     }
 
-    async fn write_children(
-        &self,
-        _tx: &Transaction<'_>,
-        _owner: &Row,
-        _controller: &str,
-        _objects: Vec<Object>,
-        _effects: &mut Effects,
-    ) -> Result<()> {
-        Err(Error::Precondition { reason: "Unavailable", message: "owned children are not stored yet".into() })
-    }
-
     /// Why children are not even tried, if so.
     fn refuse_children(&self, owner: &Row, ending: &Ending, objects: &[Object]) -> Option<String> {
         if owner.is_deleting() && !objects.is_empty() {
