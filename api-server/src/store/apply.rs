@@ -99,7 +99,8 @@ impl Store {
             self.refresh_kinds().await?;
         }
         let registry = self.registry();
-        let is_kind = |object: &&v1::Object| registry.find(&object.kind).is_some_and(|kind| kind.name == v1::ObjectKind::KIND);
+        let is_kind =
+            |object: &&v1::Object| registry.find(&object.kind).is_some_and(|kind| kind.name == v1::ObjectKind::KIND);
         let new = objects.iter().filter(is_kind).filter_map(|object| v1::ObjectKind::from_erased(object.clone()).ok());
         let new = new.collect::<Vec<_>>();
         if new.is_empty() {

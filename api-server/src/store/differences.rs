@@ -67,7 +67,11 @@ fn compare(path: &str, before: Option<&Value>, after: Option<&Value>, difference
         (None, None) => {}
         (Some(Value::Object(_)) | None, Some(Value::Object(_))) | (Some(Value::Object(_)), None) => {
             let keys = |value: Option<&Value>| {
-                value.and_then(Value::as_object).into_iter().flat_map(|fields| fields.keys().cloned()).collect::<Vec<_>>()
+                value
+                    .and_then(Value::as_object)
+                    .into_iter()
+                    .flat_map(|fields| fields.keys().cloned())
+                    .collect::<Vec<_>>()
             };
             for key in keys(old).into_iter().chain(keys(new)).collect::<BTreeSet<_>>() {
                 let place = if is_plain(&key) { join(path, &key) } else { format!("{path}[{key:?}]") };

@@ -53,7 +53,9 @@ pub fn update(input: &mut Input, mask: &[String], meta: &ObjectMeta, mut stored:
             ["meta", "shared_with"] => shared_with.clone_from(&input.meta.shared_with),
             _ => violations.push(Violation::new(
                 "update_mask",
-                format!("`{path}` can't be updated; name fields such as `spec.paused`, `meta.labels` or `meta.labels.tier`"),
+                format!(
+                    "`{path}` can't be updated; name fields such as `spec.paused`, `meta.labels` or `meta.labels.tier`"
+                ),
             )),
         }
     }

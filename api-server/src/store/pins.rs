@@ -25,7 +25,11 @@ pub fn pin(kind: &str, spec: &Value) -> Option<i64> {
 }
 
 /// The definition that a draft uses.
-fn definition<'t>(plan: &Plan<'_>, draft: &Draft, targets: &'t HashMap<Uuid, Target>) -> Option<(Uuid, i64, &'t Target)> {
+fn definition<'t>(
+    plan: &Plan<'_>,
+    draft: &Draft,
+    targets: &'t HashMap<Uuid, Target>,
+) -> Option<(Uuid, i64, &'t Target)> {
     draft.uses.iter().find_map(|id| match &targets[id] {
         Target::Drafted(index) if plan.drafts[*index].kind.name == DEFINITION => {
             Some((*id, generation(&plan.drafts[*index]), &targets[id]))
@@ -72,7 +76,8 @@ async fn kept(plan: &Plan<'_>, id: Uuid, generation: i64, meta: &ObjectMeta) -> 
         plan.store.secrets.reveal(kind, id, &mut spec)?;
         return Ok(Some((spec, row.get("status"))));
     }
-    let sql = "SELECT spec, status FROM changes WHERE object_id = $1 AND type IN ('created', 'spec') AND spec IS NOT NULL
+    let sql =
+        "SELECT spec, status FROM changes WHERE object_id = $1 AND type IN ('created', 'spec') AND spec IS NOT NULL
                AND meta ->> 'generation' = $2::bigint::text ORDER BY commit_id DESC LIMIT 1";
     let Some(row) = statement::query_opt(plan.tx, sql, &[&id, &generation]).await? else { return Ok(None) };
     let stored: Value = row.get("spec");

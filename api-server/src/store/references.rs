@@ -194,7 +194,8 @@ impl Plan<'_> {
                 continue;
             }
             if self.reaches(draft.id).await? {
-                let circle = format!("{} `{}` would use itself, perhaps through others", draft.kind.name, draft.meta.name);
+                let circle =
+                    format!("{} `{}` would use itself, perhaps through others", draft.kind.name, draft.meta.name);
                 self.violations.push(Violation::new(draft.at("spec"), circle));
             }
         }
