@@ -60,7 +60,7 @@ pub struct Source<'a> {
 /// wrong with the definition is said of `spec.definition`.
 pub fn render(source: &Source) -> Result<Vec<Resource>, Vec<Violation>> {
     let mut resources = parse_manifest(&source.definition.manifest)
-        .map_err(|violations| violations.into_iter().map(in_definition).collect::<Vec<_>>())?;
+        .map_err(|violations| violations.iter().map(in_definition).collect::<Vec<_>>())?;
     join_secrets(&mut resources, &source.definition.secret_data);
 
     let mut violations = values::apply(&mut resources, &source.definition.inputs, &source.instance.values);
@@ -74,7 +74,7 @@ pub fn render(source: &Source) -> Result<Vec<Resource>, Vec<Violation>> {
     manifest::learn_scopes(&mut resources);
     namespaces::assign(&mut resources, source.namespace);
     violations.extend(duplicates(&resources));
-    violations.extend(yields::mark(&mut resources, &source.definition.r#yield).into_iter().map(in_definition));
+    violations.extend(yields::mark(&mut resources, &source.definition.r#yield).iter().map(in_definition));
     let own = yields::mark(&mut resources, &source.instance.r#yield);
     violations.extend(own.into_iter().map(|violation| violation.below("spec")));
     if !violations.is_empty() {
@@ -84,7 +84,7 @@ pub fn render(source: &Source) -> Result<Vec<Resource>, Vec<Violation>> {
     Ok(resources)
 }
 
-fn in_definition(violation: Violation) -> Violation {
+fn in_definition(violation: &Violation) -> Violation {
     Violation::new("spec.definition", format!("the definition's {violation}"))
 }
 

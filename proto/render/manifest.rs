@@ -145,7 +145,7 @@ fn check(mut value: Value) -> Result<Resource, Vec<String>> {
     }
     let mut problems = Vec::new();
     for field in ["apiVersion", "kind"] {
-        if !value[field].as_str().is_some_and(|text| !text.is_empty()) {
+        if value[field].as_str().is_none_or(str::is_empty) {
             problems.push(format!("`{field}` is missing or no string"));
         }
     }

@@ -69,20 +69,17 @@ fn booleans_and_numbers_are_those_of_yaml_1_2() {
 
 #[test]
 fn alias_bombs_are_stopped() {
-    let mut text = String::from("a: &a0 [x, x, x, x, x, x, x, x, x, x]\n");
-    for level in 1..12 {
-        let aliases = vec![format!("*a{}", level - 1); 10].join(", ");
-        text.push_str(&format!("b{level}: &a{level} [{aliases}]\n"));
-    }
+    let level = |level: usize| format!("b{level}: &a{level} [{}]\n", vec![format!("*a{}", level - 1); 10].join(", "));
+    let levels = (1..12).map(level).collect::<Vec<_>>().concat();
+    let text = format!("a: &a0 [x, x, x, x, x, x, x, x, x, x]\n{levels}");
     assert!(problems(&text)[0].starts_with("manifest:"));
 }
 
 #[test]
 fn size_is_bounded() {
     assert!(problems(&"#".repeat(MAX_BYTES + 1))[0].contains("split it"));
-    let many = (0..=MAX_RESOURCES)
-        .map(|n| format!("---\n{}", MAP.replace("name: a", &format!("name: a{n}"))))
-        .collect::<String>();
+    let many = (0..=MAX_RESOURCES).map(|n| MAP.replace("name: a", &format!("name: a{n}"))).collect::<Vec<_>>();
+    let many = many.join("---\n");
     assert!(problems(&many)[0].contains("501 resources"));
 }
 

@@ -5,6 +5,7 @@ use serde_json::json;
 
 use super::*;
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better bare")]
 fn deployment(containers: Value) -> Resource {
     Resource::new(json!({
         "apiVersion": "apps/v1", "kind": "Deployment", "metadata": { "name": "web" },
@@ -12,6 +13,7 @@ fn deployment(containers: Value) -> Resource {
     }))
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better bare")]
 fn patch_containers(containers: Value) -> Value {
     json!({ "spec": { "template": { "spec": { "containers": containers } } } })
 }

@@ -33,7 +33,7 @@ pub fn manifest_namespaces(resources: &[Resource]) -> BTreeSet<String> {
 }
 
 /// The namespace for resources that name none: the instance's, else the manifest's if it settles exactly one, else one of
-/// our own: `<name, cut>-<last 10 hex digits of the id>` (the first digits of a UUIDv7 are a clock and would collide).
+/// our own: `<name, cut>-<last 10 hex digits of the id>` (the first digits of a `UUIDv7` are a clock and would collide).
 pub fn default_namespace(
     instance_name: &str,
     instance_id: Uuid,

@@ -84,7 +84,8 @@ impl Step {
         match &item[key.as_str()] {
             Value::String(text) => text == value,
             Value::Null | Value::Array(_) | Value::Object(_) => false,
-            scalar => scalar.to_string() == *value,
+            Value::Bool(scalar) => value == if *scalar { "true" } else { "false" },
+            Value::Number(scalar) => value.parse::<serde_json::Number>().is_ok_and(|value| value == *scalar),
         }
     }
 }
@@ -99,12 +100,11 @@ fn set(steps: &[Step], value: &mut Value, to: &Value, list: &str) -> Result<usiz
             if !value.is_object() && !value.is_null() {
                 return Err(format!("`{key}` is below something that isn't a map"));
             }
-            set(rest, object(value).entry(key.as_str()).or_insert(Value::Null), to, key).and_then(|places| {
-                if places == 0 && value[key.as_str()].is_null() {
-                    object(value).remove(key);
-                }
-                Ok(places)
-            })
+            let places = set(rest, object(value).entry(key.as_str()).or_insert(Value::Null), to, key)?;
+            if places == 0 && value[key.as_str()].is_null() {
+                object(value).remove(key);
+            }
+            Ok(places)
         }
         Step::Index(index) => match value.get_mut(*index) {
             Some(item) => set(rest, item, to, ""),

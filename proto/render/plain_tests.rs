@@ -17,6 +17,7 @@ fn kinds(resources: &[Resource]) -> Vec<String> {
 }
 
 #[test]
+#[expect(clippy::too_many_lines, reason = "one snapshot")]
 fn a_server_gets_all_it_needs() {
     let (text, resources) = manifest(
         json!({ "image": "acme/web:1", "port": 8080, "replicas": 2, "health_path": "/healthz", "env": { "B": "2", "A": "1" } }),

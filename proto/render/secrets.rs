@@ -1,6 +1,7 @@
 //! Takes the values of Secrets out of manifests, so that they are kept encrypted, and puts them back.
 
 use std::collections::{BTreeMap, HashMap};
+use std::hash::BuildHasher;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -48,8 +49,11 @@ pub fn split_secrets(text: &str) -> Result<(String, BTreeMap<String, String>), V
 /// Takes the values out of a Secret, or the Secrets of a list; says whether anything in the clear was there.
 fn take(value: &mut Value, values: &mut BTreeMap<String, String>, problems: &mut Vec<String>) -> bool {
     if value["kind"] == "List" {
-        let items = value["items"].as_array_mut().into_iter().flatten();
-        return items.fold(false, |changed, item| take(item, values, problems) || changed);
+        let mut changed = false;
+        for item in value["items"].as_array_mut().into_iter().flatten() {
+            changed |= take(item, values, problems);
+        }
+        return changed;
     }
     if value["kind"] != "Secret" || value["apiVersion"] != "v1" {
         return false;
@@ -87,7 +91,7 @@ fn compact(text: &str) -> String {
 
 /// Puts the values of Secrets back, and turns `stringData` into `data`: server-side apply never removes a key that went
 /// in as `stringData`. A value that is unknown or itself `(sensitive)` stays so.
-pub fn join_secrets(resources: &mut [Resource], values: &HashMap<String, String>) {
+pub fn join_secrets<S: BuildHasher>(resources: &mut [Resource], values: &HashMap<String, String, S>) {
     for resource in resources.iter_mut().filter(|resource| resource.is("", "Secret")) {
         let place = place(&resource.value);
         let Some(secret) = resource.value.as_object_mut() else { continue };

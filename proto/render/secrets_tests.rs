@@ -57,7 +57,7 @@ fn splitting_twice_is_splitting_once() {
 fn joining_gives_data_in_base64() {
     let (text, values) = split_secrets(MANIFEST).unwrap();
     let mut resources = parse_manifest(&text).unwrap();
-    join_secrets(&mut resources, &values.into_iter().collect());
+    join_secrets(&mut resources, &values.into_iter().collect::<HashMap<_, _>>());
     assert_eq!(resources[1].value["data"], json!({ "raw": "aHVudGVyMg==", "plain": "aHVudGVyMg==" }));
     assert_eq!(resources[1].value.get("stringData"), None);
     assert_eq!(resources[0].value["data"], json!({ "password": "not-secret" }));
@@ -67,7 +67,7 @@ fn joining_gives_data_in_base64() {
 fn hidden_values_stay_hidden() {
     let (text, values) = split_secrets(MANIFEST).unwrap();
     let mut resources = parse_manifest(&text).unwrap();
-    let hidden = values.into_keys().map(|key| (key, SENSITIVE.to_owned())).collect();
+    let hidden = values.into_keys().map(|key| (key, SENSITIVE.to_owned())).collect::<HashMap<_, _>>();
     join_secrets(&mut resources, &hidden);
     assert_eq!(resources[1].value["data"], json!({ "raw": SENSITIVE, "plain": SENSITIVE }));
 }
@@ -90,7 +90,7 @@ proptest! {
         let before = format!("# {comment}\napiVersion: v1\nkind: ConfigMap\nmetadata: {{name: a}}\n---\n{}", yaml::document(&secret));
         let (text, taken) = split_secrets(&before).unwrap();
         let mut resources = parse_manifest(&text).unwrap();
-        join_secrets(&mut resources, &taken.into_iter().collect());
+        join_secrets(&mut resources, &taken.into_iter().collect::<HashMap<_, _>>());
         let expected = values.into_iter().map(|(key, value)| (key, Value::from(BASE64.encode(value)))).collect();
         prop_assert_eq!(&resources[1].value["data"], &Value::Object(expected));
     }

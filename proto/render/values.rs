@@ -1,6 +1,7 @@
 //! Inputs of definitions and the values that instances give: typed, guarded, set on parsed resources.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::hash::BuildHasher;
 
 use serde_json::Value;
 
@@ -64,10 +65,10 @@ fn is_input_name(name: &str) -> bool {
 }
 
 /// Sets the values, or defaults, of all inputs; violations are of the field `values`.
-pub fn apply(
+pub fn apply<S: BuildHasher>(
     resources: &mut [Resource],
     inputs: &[Input],
-    values: &HashMap<String, prost_types::Value>,
+    values: &HashMap<String, prost_types::Value, S>,
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
     let names = inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>();

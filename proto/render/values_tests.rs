@@ -28,6 +28,7 @@ metadata: {name: web}
 data: {key: '(sensitive)'}
 ";
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better bare")]
 fn inputs(json: serde_json::Value) -> Vec<Input> {
     json.as_array().unwrap().iter().map(|input| from_json(input.clone()).unwrap()).collect()
 }

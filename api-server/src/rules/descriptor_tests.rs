@@ -13,13 +13,13 @@ fn ours() -> impl Iterator<Item = MessageDescriptor> {
     POOL.all_messages().filter(|message| message.package_name() == PACKAGE && !message.is_map_entry())
 }
 
-fn reachable(message: MessageDescriptor, found: &mut BTreeSet<String>) {
+fn reachable(message: &MessageDescriptor, found: &mut BTreeSet<String>) {
     if message.package_name() == "google.protobuf" || !found.insert(message.full_name().to_owned()) {
         return;
     }
     for field in message.fields() {
         if let FieldKind::Message(inner) = field.kind() {
-            reachable(inner, found);
+            reachable(&inner, found);
         }
     }
 }
@@ -28,7 +28,7 @@ fn reachable(message: MessageDescriptor, found: &mut BTreeSet<String>) {
 fn numbers_and_booleans_of_specs_tell_unset_from_zero() {
     let mut messages = BTreeSet::new();
     for kind in Registry::built_in().kinds() {
-        reachable(kind.spec().unwrap(), &mut messages);
+        reachable(&kind.spec().unwrap(), &mut messages);
     }
     let scalar =
         |field: &FieldDescriptor| !matches!(field.kind(), FieldKind::String | FieldKind::Bytes | FieldKind::Message(_));

@@ -64,7 +64,7 @@ pub fn check(text: &str) -> Vec<Violation> {
             Some((place, cluster)) if field == "cluster" => check_cluster(&place, cluster, &mut violations),
             Some((place, user)) => check_user(&place, user, &mut violations),
             None => {
-                violations.push(Violation::new(format!("{place}.{field}"), format!("`{name}` is missing from {list}")))
+                violations.push(Violation::new(format!("{place}.{field}"), format!("`{name}` is missing from {list}")));
             }
         }
     }

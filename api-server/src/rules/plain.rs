@@ -46,7 +46,7 @@ pub fn check(name: &str, workload: &WorkloadSpec) -> Vec<Violation> {
     check_serving(name, workload, &mut found);
     match &workload.autoscale {
         Some(_) if workload.replicas.is_some() => {
-            found.add("replicas", "is the autoscaler's affair; give replicas or autoscale")
+            found.add("replicas", "is the autoscaler's affair; give replicas or autoscale");
         }
         Some(autoscale) => check_autoscale(autoscale, &mut found),
         None => {}

@@ -24,6 +24,7 @@ fn definition() -> v1::Object {
     WorkloadDefinition { meta: Some(meta("web")), spec: Some(spec), status: None }.to_erased()
 }
 
+#[expect(clippy::needless_pass_by_value, reason = "literals read better bare")]
 fn problems(spec: Value) -> Vec<String> {
     let violations = check_uses(kind("workload-instance"), &meta("web-1"), &spec, &[definition()]);
     violations.iter().map(ToString::to_string).collect()

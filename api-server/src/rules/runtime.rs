@@ -60,10 +60,10 @@ fn check_credentials(runtime: &KubernetesRuntimeInstanceSpec, violations: &mut V
     let has_certificate = !runtime.client_certificate.is_empty() || !runtime.client_key.is_empty();
     match (!runtime.token.is_empty(), has_certificate) {
         (false, false) => {
-            violations.push(Violation::new("spec.token", "is required without a client certificate; give one of them"))
+            violations.push(Violation::new("spec.token", "is required without a client certificate; give one of them"));
         }
         (true, true) => {
-            violations.push(Violation::new("spec.token", "is given beside a client certificate; keep one of them"))
+            violations.push(Violation::new("spec.token", "is given beside a client certificate; keep one of them"));
         }
         (true, false) if runtime.token.chars().any(|c| c.is_whitespace() || c.is_control()) => {
             violations.push(Violation::new("spec.token", "holds spaces or line breaks; paste the bare token"));
@@ -90,6 +90,7 @@ mod tests {
 
     use super::*;
 
+    #[expect(clippy::needless_pass_by_value, reason = "literals read better bare")]
     fn fields(spec: Value) -> Vec<String> {
         check(&spec).err().unwrap_or_default().into_iter().map(|violation| violation.field).collect()
     }

@@ -21,6 +21,9 @@ pub fn full_reference(project: &str, text: &str) -> String {
     if text.is_empty() || text.contains('/') { text.to_owned() } else { format!("{project}/{text}") }
 }
 
+/// The units of quantities.
+const SUFFIXES: &[&str] = &["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
+
 /// Whether a text is a Kubernetes quantity: `250m`, `1.5Gi`, `1e3`.
 pub fn is_quantity(text: &str) -> bool {
     let digits = text.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(text.len());
@@ -31,7 +34,6 @@ pub fn is_quantity(text: &str) -> bool {
         let exponent = exponent.strip_prefix(['+', '-']).unwrap_or(exponent);
         !exponent.is_empty() && exponent.bytes().all(|byte| byte.is_ascii_digit())
     };
-    const SUFFIXES: &[&str] = &["", "n", "u", "m", "k", "M", "G", "T", "P", "E", "Ki", "Mi", "Gi", "Ti", "Pi", "Ei"];
     is_number && (SUFFIXES.contains(&suffix) || is_exponent(suffix))
 }
 

@@ -128,7 +128,7 @@ pub fn serve(container: &mut Value, port: u32, health_path: &str) {
 }
 
 /// A pod template: not root, spread over nodes and zones where that is possible.
-pub fn pod(part: &Part, container: Value, has_disks: bool) -> Value {
+pub fn pod(part: &Part, container: &Value, has_disks: bool) -> Value {
     let mut security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
     if has_disks {
         security["fsGroup"] = DISK_GROUP.into();
@@ -160,7 +160,8 @@ pub fn volume_claims(volumes: &[Volume]) -> Vec<Value> {
     let mut names: Vec<String> = Vec::new();
     for volume in volumes {
         let mut name = volume.path.to_lowercase().replace(|c: char| !c.is_ascii_alphanumeric(), "-");
-        name = name.trim_matches('-').get(..40).unwrap_or(name.trim_matches('-')).trim_matches('-').to_owned();
+        name = name.trim_matches('-').chars().take(40).collect();
+        name.truncate(name.trim_end_matches('-').len());
         if name.is_empty() || names.contains(&name) {
             name = format!("disk-{}{}{name}", names.len(), if name.is_empty() { "" } else { "-" });
         }
