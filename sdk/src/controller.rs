@@ -9,10 +9,18 @@
 //! to the world are fenced only if they go through [`Context::lease`].
 
 mod context;
+mod dispatch;
+mod finisher;
+mod hints;
 mod lease;
 mod outputs;
+mod queue;
 mod reconciler;
+mod replica;
+mod runner;
+mod worker;
 
 pub use self::context::{ConditionStatus, Context, EventType};
 pub use self::lease::LeaseGuard;
 pub use self::reconciler::{Error, Next, Reconciler};
+pub use self::runner::{Health, Runner, RunnerConfig};
