@@ -1,4 +1,27 @@
-//! Objects as YAML documents.
+//! Objects as YAML documents: what people write, `tptctl` applies and `get -o yaml` prints.
+//!
+//! ```yaml
+//! version: v1
+//! kind: workload
+//! name: web
+//! spec:
+//!   manifest: {file: web.yaml}
+//! ```
+//!
+//! Beside these keys there are `project`, `labels`, `annotations` and `shared_with`. Several documents in a file are set
+//! apart by `---`. `{file: path}` in place of a text in the spec reads it from a file, relative to the document's.
+//! All that can be checked without a server is, against the kinds' descriptors; mistakes are told with their place.
+
+mod file_reference;
+mod node;
+mod reader;
+mod writer;
+
+pub use self::reader::Reader;
+pub use self::writer::to_yaml;
+
+/// The version of the document's own form.
+const VERSION: &str = "v1";
 
 /// One thing wrong with a document, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]
