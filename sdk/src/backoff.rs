@@ -16,7 +16,7 @@ impl Backoff {
     }
 
     /// How long to wait now.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let ceiling = self.next;
         self.next = (ceiling * 2).min(self.cap);
         ceiling.mul_f64(rand::random_range(0.5..=1.0))
@@ -36,10 +36,10 @@ mod tests {
     fn waits_double_up_to_the_cap_and_begin_again() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_millis(300));
         for ceiling in [100, 200, 300, 300] {
-            let wait = backoff.next();
+            let wait = backoff.wait();
             assert!(wait >= Duration::from_millis(ceiling / 2) && wait <= Duration::from_millis(ceiling), "{wait:?}");
         }
         backoff.reset();
-        assert!(backoff.next() <= Duration::from_millis(100));
+        assert!(backoff.wait() <= Duration::from_millis(100));
     }
 }

@@ -78,6 +78,15 @@ impl Client {
         Ok(Self { server, channel, authorization, timeout: Duration::from_secs(30) })
     }
 
+    /// Prepares a client from `THREEPORT_SERVER` and the token in a variable of this name.
+    ///
+    /// # Errors
+    /// As [`Client::connect`], or when a variable is not set.
+    pub fn from_env(token: &str) -> Result<Self, Error> {
+        let read = |name: &str| std::env::var(name).map_err(|_| Error::Configuration(format!("{name} is not set")));
+        Self::connect(&Connection { server: read("THREEPORT_SERVER")?, token: read(token)? })
+    }
+
     /// Prepares a client for a context.
     ///
     /// # Errors
@@ -100,7 +109,7 @@ impl Client {
 
     /// What controllers need beyond objects.
     pub fn control(&self) -> ControlClient {
-        ControlClient::new(self.clone())
+        self.clone().into()
     }
 
     fn objects(&self) -> ObjectServiceClient<Channel> {

@@ -20,6 +20,8 @@ mod replica;
 mod runner;
 mod worker;
 
+pub use tokio_util::sync::CancellationToken;
+
 pub use self::context::{ConditionStatus, Context, EventType};
 pub use self::lease::LeaseGuard;
 pub use self::reconciler::{Error, Next, Reconciler};

@@ -74,7 +74,7 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => return Err(Error::Timeout(limit)),
             };
-            let wait = backoff.next();
+            let wait = backoff.wait();
             if retry == Retry::Never || !is_temporary(&status) || Instant::now() + wait >= deadline {
                 return Err(self.failure(status, limit));
             }

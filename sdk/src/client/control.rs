@@ -14,11 +14,13 @@ pub struct ControlClient {
     client: Client,
 }
 
-impl ControlClient {
-    pub(super) fn new(client: Client) -> Self {
+impl From<Client> for ControlClient {
+    fn from(client: Client) -> Self {
         Self { client }
     }
+}
 
+impl ControlClient {
     /// The same connection, for objects.
     pub fn client(&self) -> &Client {
         &self.client

@@ -90,7 +90,7 @@ impl Waiter {
                 Ok(Ok(response)) => return Ok(response),
                 Ok(Err(status)) if is_temporary(&status) && !left.is_zero() => {
                     self.open = None;
-                    tokio::time::sleep(self.backoff.next()).await;
+                    tokio::time::sleep(self.backoff.wait()).await;
                 }
                 Ok(Err(status)) if status.code() == tonic::Code::DeadlineExceeded => {
                     return Err(Error::Timeout(self.timeout));
@@ -102,14 +102,13 @@ impl Waiter {
     }
 
     async fn receive(&mut self, left: Duration) -> Result<v1::WaitResponse, Status> {
-        let stream = match &mut self.open {
-            Some(stream) => stream,
-            None => {
-                self.request.timeout = prost_types::Duration::try_from(left).ok();
-                let request = self.client.prepare(self.request.clone());
-                let mut objects = self.client.objects();
-                self.open.insert(objects.wait(request).await?.into_inner())
-            }
+        let stream = if let Some(stream) = &mut self.open {
+            stream
+        } else {
+            self.request.timeout = prost_types::Duration::try_from(left).ok();
+            let request = self.client.prepare(self.request.clone());
+            let mut objects = self.client.objects();
+            self.open.insert(objects.wait(request).await?.into_inner())
         };
         stream.message().await?.ok_or_else(|| Status::unavailable("the wait ended early"))
     }

@@ -135,7 +135,7 @@ impl Watcher {
                 }
                 Err(status) if is_temporary(&status) => {
                     self.open = None;
-                    tokio::time::sleep(self.backoff.next()).await;
+                    tokio::time::sleep(self.backoff.wait()).await;
                 }
                 Err(status) => return Err(self.client.failure(status, SILENCE)),
             }
@@ -143,18 +143,17 @@ impl Watcher {
     }
 
     async fn receive(&mut self, position: i64) -> Result<v1::WatchResponse, Status> {
-        let stream = match &mut self.open {
-            Some(stream) => stream,
-            None => {
-                let request = self.client.prepare(v1::WatchRequest {
-                    kinds: self.options.kinds.clone(),
-                    project: self.options.project.clone(),
-                    filter: self.options.filter.clone(),
-                    from_position: position,
-                });
-                let mut objects = self.client.objects();
-                self.open.insert(within(objects.watch(request)).await?.into_inner())
-            }
+        let stream = if let Some(stream) = &mut self.open {
+            stream
+        } else {
+            let request = self.client.prepare(v1::WatchRequest {
+                kinds: self.options.kinds.clone(),
+                project: self.options.project.clone(),
+                filter: self.options.filter.clone(),
+                from_position: position,
+            });
+            let mut objects = self.client.objects();
+            self.open.insert(within(objects.watch(request)).await?.into_inner())
         };
         within(stream.message()).await?.ok_or_else(|| Status::unavailable("the watch ended"))
     }
@@ -223,7 +222,7 @@ impl Watcher {
         loop {
             match self.client.list_all_erased(request.clone()).await {
                 Err(Error::Unreachable { .. } | Error::Timeout(_)) if self.position_was_told() => {
-                    tokio::time::sleep(self.backoff.next()).await;
+                    tokio::time::sleep(self.backoff.wait()).await;
                 }
                 answer => return answer,
             }

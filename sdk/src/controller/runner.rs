@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use threeport::v1;
+use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -81,12 +82,12 @@ impl Health {
 impl Runner {
     /// Prepares a runner; without a broker's URL it asks the server for due work every second.
     pub fn new(client: Client, nats_url: Option<String>, config: RunnerConfig) -> Self {
-        let control = client.control();
-        Self { control, nats_url, config, workers: Vec::new(), health: Health::default() }
+        Self { control: client.into(), nats_url, config, workers: Vec::new(), health: Health::default() }
     }
 
     /// Adds a controller.
     #[must_use]
+    #[expect(clippy::should_implement_trait, reason = "no arithmetic is meant")]
     pub fn add(mut self, reconciler: impl Reconciler) -> Self {
         self.workers.push(Arc::new(Typed::new(reconciler)));
         self.health.controllers = self.workers.len();
@@ -96,6 +97,30 @@ impl Runner {
     /// How it is doing; to be asked for after the last controller was added.
     pub fn health(&self) -> Health {
         self.health.clone()
+    }
+
+    /// Works until SIGTERM or SIGINT arrives.
+    ///
+    /// # Errors
+    /// As [`Runner::run`].
+    pub async fn run_until_signal(self) -> Result<(), Error> {
+        let unavailable = |error| Error::Configuration(format!("signals can't be received: {error}"));
+        let mut terminate = signal(SignalKind::terminate()).map_err(unavailable)?;
+        let mut interrupt = signal(SignalKind::interrupt()).map_err(unavailable)?;
+        let shutdown = CancellationToken::new();
+        let stop = shutdown.clone();
+        let stopper = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+            stop.cancel();
+            std::future::pending().await
+        };
+        tokio::select! {
+            result = self.run(shutdown) => result,
+            never = stopper => never,
+        }
     }
 
     /// Works until told to stop, then ends what runs and leaves.
@@ -185,7 +210,7 @@ async fn work(
         if joined.elapsed() > Duration::from_secs(10) {
             backoff.reset();
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.wait()).await;
         match join(shared, replicas, shutdown).await? {
             Some(next) => replica = next,
             None => return Ok(None),
@@ -213,7 +238,7 @@ async fn join(
             Err(error) if is_final(error.code()) => return Err(error),
             Err(error) => tracing::warn!(%error, "can't join; trying again"),
         }
-        tokio::time::sleep(backoff.next()).await;
+        tokio::time::sleep(backoff.wait()).await;
     }
 }
 

@@ -1,0 +1,197 @@
+//! Kinds of your own, registered at run time, without generated code.
+//!
+//! Their shape is a `.proto` text that the controller carries; their Rust types are whatever serde reads and writes as
+//! protobuf's JSON with proto field names. What is unset is left out there, so the types want `#[serde(default)]`;
+//! 64-bit integers are texts there, so `int32`, `uint32` or `double` are easier to have.
+
+use std::path::Path;
+
+use protox::Compiler;
+use protox::file::{ChainFileResolver, DescriptorSetFileResolver, File, FileResolver, GoogleFileResolver};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use threeport::json::{from_json, from_struct, to_struct};
+use threeport::object::Object;
+use threeport::v1;
+
+use crate::Error;
+
+/// A kind registered at run time, as Rust types.
+pub trait CustomKind: Clone + Send + Sync + 'static {
+    /// Kebab case, singular: the name of its `ObjectKind`.
+    const KIND: &'static str;
+    /// What the user wants; must be written as a JSON object.
+    type Spec: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static;
+    /// What its controllers saw, conditions apart.
+    type Status: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static;
+}
+
+/// An object of a kind registered at run time.
+#[derive(Clone, Debug)]
+pub struct Custom<K: CustomKind> {
+    pub meta: v1::ObjectMeta,
+    pub spec: K::Spec,
+    pub status: K::Status,
+    /// Read from the status; controllers set them through their context.
+    pub conditions: Vec<v1::Condition>,
+}
+
+impl<K: CustomKind> Custom<K> {
+    /// A new object, to be created or applied.
+    pub fn new(project: &str, name: &str, spec: K::Spec) -> Self {
+        let meta = v1::ObjectMeta { project: project.into(), name: name.into(), ..Default::default() };
+        Self { meta, spec, status: K::Status::default(), conditions: Vec::new() }
+    }
+
+    /// The condition of this type, such as `Ready`.
+    pub fn condition(&self, r#type: &str) -> Option<&v1::Condition> {
+        self.conditions.iter().find(|condition| condition.r#type == r#type)
+    }
+}
+
+impl<K: CustomKind> Object for Custom<K> {
+    const KIND: &'static str = K::KIND;
+
+    fn meta(&self) -> &v1::ObjectMeta {
+        &self.meta
+    }
+
+    fn meta_mut(&mut self) -> &mut v1::ObjectMeta {
+        &mut self.meta
+    }
+
+    /// Without the status, which is not for users to write.
+    fn to_erased(&self) -> v1::Object {
+        let spec = serde_json::to_value(&self.spec).expect("a spec is written as a JSON object, says `CustomKind`");
+        v1::Object { kind: K::KIND.into(), meta: Some(self.meta.clone()), spec: Some(to_struct(spec)), status: None }
+    }
+
+    fn from_erased(object: v1::Object) -> Result<Self, serde_json::Error> {
+        let status = object.status.map_or_else(|| Value::Object(serde_json::Map::new()), from_struct);
+        let conditions = status.get("conditions").and_then(Value::as_array).cloned().unwrap_or_default();
+        Ok(Self {
+            meta: object.meta.unwrap_or_default(),
+            spec: serde_json::from_value(from_struct(object.spec.unwrap_or_default()))?,
+            status: serde_json::from_value(status)?,
+            conditions: conditions.into_iter().map(from_json).collect::<Result<_, _>>()?,
+        })
+    }
+}
+
+/// The `ObjectKind` that registers a kind served by one controller; to be applied by a user.
+///
+/// `proto` is the text of one `.proto` file, outside package `threeport`, that may import the files of `threeport/v1`
+/// and Google's well-known types; `message` is the full name of the message in it. `owns` are the kinds of object that
+/// the controller may own under its own. What else an [`v1::ObjectKindSpec`] has may be set on the result.
+///
+/// # Errors
+/// When the text can't be compiled or has no such message; the text says where.
+pub fn object_kind(
+    name: &str,
+    proto: &str,
+    message: &str,
+    controller: &str,
+    owns: &[&str],
+) -> Result<v1::ObjectKind, Error> {
+    let controller =
+        v1::ObjectKindController { name: controller.into(), owns: owns.iter().map(ToString::to_string).collect() };
+    let spec = v1::ObjectKindSpec {
+        descriptor_set: compile(&format!("{name}.proto"), proto, message)?,
+        message: message.into(),
+        controllers: vec![controller],
+        ..Default::default()
+    };
+    let meta = v1::ObjectMeta { name: name.into(), ..Default::default() };
+    Ok(v1::ObjectKind { meta: Some(meta), spec: Some(spec) })
+}
+
+/// A serialized descriptor set of a `.proto` text and what it imports.
+fn compile(file: &str, proto: &str, message: &str) -> Result<Vec<u8>, Error> {
+    let wrong = |why: String| Error::Configuration(format!("{file} can't be compiled: {why}"));
+    let ours = DescriptorSetFileResolver::decode(threeport::DESCRIPTORS).map_err(|error| wrong(error.to_string()))?;
+    let mut resolver = ChainFileResolver::new();
+    resolver.add(OneFile { name: file.to_owned(), text: proto.to_owned() });
+    resolver.add(ours);
+    resolver.add(GoogleFileResolver::new());
+    let mut compiler = Compiler::with_file_resolver(resolver);
+    compiler.include_imports(true).include_source_info(true);
+    compiler.open_file(file).map_err(|error| wrong(error.to_string()))?;
+    if compiler.descriptor_pool().get_message_by_name(message).is_none() {
+        return Err(wrong(format!("it has no message `{message}`; give the full name, package included")));
+    }
+    Ok(compiler.encode_file_descriptor_set())
+}
+
+struct OneFile {
+    name: String,
+    text: String,
+}
+
+impl FileResolver for OneFile {
+    fn resolve_path(&self, path: &Path) -> Option<String> {
+        (path == Path::new(&self.name)).then(|| self.name.clone())
+    }
+
+    fn open_file(&self, name: &str) -> Result<File, protox::Error> {
+        if name == self.name { File::from_source(name, &self.text) } else { Err(protox::Error::file_not_found(name)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use prost_reflect::DescriptorPool;
+    use serde::Deserialize;
+    use serde_json::json;
+
+    use super::*;
+
+    const PROTO: &str = "syntax = \"proto3\";\npackage acme.v1;\nimport \"threeport/v1/meta.proto\";\n\
+                         import \"threeport/v1/options.proto\";\nmessage Widget {\n  threeport.v1.ObjectMeta meta = 1;\n  \
+                         Spec spec = 2;\n}\nmessage Spec {\n  string definition = 1 [(threeport.v1.references) = \
+                         \"workload-definition\"];\n}\n";
+
+    #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+    #[serde(default)]
+    struct Size {
+        size: u32,
+    }
+
+    #[derive(Clone, Debug)]
+    struct Widget;
+
+    impl CustomKind for Widget {
+        const KIND: &'static str = "widget";
+        type Spec = Size;
+        type Status = Size;
+    }
+
+    #[test]
+    fn a_kind_is_compiled_with_its_options_and_imports() {
+        let kind = object_kind("widget", PROTO, "acme.v1.Widget", "widget", &["workload"]).unwrap();
+        let spec = kind.spec.unwrap();
+        let pool = DescriptorPool::decode(spec.descriptor_set.as_slice()).unwrap();
+        let message = pool.get_message_by_name("acme.v1.Widget").unwrap();
+        let kind = threeport::kind::Kind::new("widget", message, true, Vec::new());
+        assert_eq!(kind.references[0].kind, "workload-definition");
+        assert_eq!(spec.controllers[0].owns, ["workload"]);
+    }
+
+    #[test]
+    fn mistakes_in_the_text_are_told() {
+        let message = |proto: &str, name: &str| object_kind("widget", proto, name, "w", &[]).unwrap_err().to_string();
+        assert!(message("message {", "x").starts_with("widget.proto can't be compiled: "));
+        assert!(message(PROTO, "acme.v1.Gadget").contains("no message `acme.v1.Gadget`"));
+    }
+
+    #[test]
+    fn typed_and_erased_are_the_same_object() {
+        let mut erased = Custom::<Widget>::new("default", "w", Size { size: 3 }).to_erased();
+        assert_eq!(from_struct(erased.spec.clone().unwrap()), json!({ "size": 3 }));
+        let conditions = json!([{ "type": "Ready", "status": "True" }]);
+        erased.status = Some(to_struct(json!({ "observed_generation": "1", "size": 2, "conditions": conditions })));
+        let object = Custom::<Widget>::from_erased(erased).unwrap();
+        assert_eq!((object.spec.size, object.status.size), (3, 2));
+        assert_eq!(object.condition("Ready").unwrap().status, "True");
+    }
+}
