@@ -40,8 +40,11 @@ impl Reconciler for Website {
             let spec = v1::WorkloadSpec { image, env, port: Some(80), ..Default::default() };
             v1::Workload { meta: Some(meta), spec: Some(spec), status: None }.to_erased()
         };
-        context.own(spec.languages.iter().map(workload).collect()); // all of them: what is no longer listed goes
-        let (up, all) = (context.children().iter().filter(|child| child.is_ready()).count(), spec.languages.len());
+        let wanted = spec.languages.iter().map(workload).collect::<Vec<_>>();
+        let name = |object: &v1::Object| object.meta.as_ref().map(|meta| meta.name.clone());
+        let is_up = |object: &v1::Object| context.children().iter().any(|c| name(c) == name(object) && c.is_ready());
+        let (up, all) = (wanted.iter().filter(|object| is_up(object)).count(), wanted.len());
+        context.own(wanted); // all of them: what is no longer listed goes
         context.set_status(serde_json::json!({ "up": up }));
         let reason = if up == all { "Up" } else { "Waiting" };
         context.condition("Ready", up == all, reason, format!("{up} of {all} languages are up"));

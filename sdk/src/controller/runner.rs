@@ -259,3 +259,6 @@ async fn drain_work(last: Option<Arc<Replica>>, tasks: &TaskTracker, mut replica
     }
     replicas.shutdown().await;
 }
+
+#[cfg(test)]
+mod tests;
