@@ -1,0 +1,88 @@
+//! Where objects and all that they own stand: settled, Ready, given up, gone. One look; who waits looks again.
+
+use deadpool_postgres::GenericClient;
+use serde_json::Value;
+use threeport::json::from_json;
+use threeport::v1::{Condition, ObjectReference, WaitResponse, WaitState};
+use tokio_postgres::Row;
+use uuid::Uuid;
+
+use super::{Store, read, statement};
+use crate::error::{Error, Result};
+
+const MAX_OBJECTS: usize = 500;
+
+const STATES: &str = "
+    WITH RECURSIVE closure (id) AS (
+        SELECT id FROM unnest($1::uuid[]) id
+        UNION
+        SELECT o.id FROM closure c JOIN objects o ON o.owner_id = c.id
+    )
+    SELECT o.id, o.kind, o.project, o.name, o.deleted_at IS NOT NULL AS is_deleting,
+           (SELECT c FROM jsonb_path_query(o.status, '$.conditions[*]') c WHERE c ->> 'type' = 'Ready' LIMIT 1) AS ready,
+           EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id) AS is_reconciled,
+           EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id AND w.gave_up) AS has_given_up,
+           NOT EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id AND w.done <> w.wanted)
+             AND NOT EXISTS (SELECT 1 FROM object_refs r JOIN fan_outs f ON f.target_id = r.to_id WHERE r.from_id = o.id)
+             AS is_settled
+    FROM closure JOIN objects o USING (id) ORDER BY o.id";
+
+impl Store {
+    /// Looks at the objects and all that they own. With `deleted`, the wait is over when they are gone.
+    pub async fn wait_state(&self, objects: &[ObjectReference], deleted: bool) -> Result<WaitResponse> {
+        if objects.len() > MAX_OBJECTS {
+            return Err(Error::invalid("objects", format!("at most {MAX_OBJECTS}; wait for the others in another request")));
+        }
+        let connection = self.pool.get().await?;
+        let (mut ids, mut gone) = (Vec::new(), Vec::new());
+        for reference in objects {
+            match self.named(&connection, reference).await {
+                Ok(id) => ids.push(id),
+                Err(Error::NotFound { .. }) if deleted => gone.push(reference),
+                Err(error) => return Err(error),
+            }
+        }
+        let rows = statement::query(&connection, STATES, &[&ids]).await?;
+        let mut states = rows.iter().map(state).collect::<Vec<_>>();
+        let gone = gone.into_iter().map(|reference| WaitState {
+            object: Some(reference.clone()),
+            settled: true,
+            ready: None,
+            deleted: true,
+        });
+        states.extend(gone);
+        if deleted {
+            return Ok(WaitResponse { done: rows.is_empty(), succeeded: rows.is_empty(), objects: states });
+        }
+        let is_over = |row: &Row| row.get("is_settled") && (is_ready(row) || row.get("has_given_up"));
+        let done = rows.iter().all(is_over);
+        Ok(WaitResponse { done, succeeded: done && rows.iter().all(is_ready), objects: states })
+    }
+
+    /// The object that a reference names: the very one if it has an id, not a namesake that came after it.
+    async fn named<C: GenericClient + Sync>(&self, client: &C, reference: &ObjectReference) -> Result<Uuid> {
+        let kind = self.kind(&reference.kind).await?;
+        let row = read::find(client, &kind, &reference.project, &reference.name).await?;
+        let is_same = reference.id.is_empty() || reference.id == row.id.to_string();
+        if is_same { Ok(row.id) } else { Err(read::not_found(&kind, &reference.name)) }
+    }
+}
+
+fn state(row: &Row) -> WaitState {
+    let ready = row.get::<_, Option<Value>>("ready").and_then(|ready| from_json::<Condition>(ready).ok());
+    WaitState {
+        object: Some(read::reference(row)),
+        settled: row.get("is_settled"),
+        ready,
+        deleted: row.get("is_deleting"),
+    }
+}
+
+/// What nobody reconciles is data, and data is ready.
+fn is_ready(row: &Row) -> bool {
+    if row.get("is_deleting") {
+        return false;
+    }
+    let ready: Option<Value> = row.get("ready");
+    !row.get::<_, bool>("is_reconciled") || ready.is_some_and(|ready| ready["status"] == "True")
+}
