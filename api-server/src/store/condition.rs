@@ -61,7 +61,8 @@ impl Condition {
             Field::Json(sql) => Ok(self.json(&sql, operator, value)),
             Field::Time(column) => {
                 let place = self.bind(value.to_owned());
-                let sign = sign(operator).ok_or_else(|| invalid(format!("`:` does not go with `{}`", path.join("."))))?;
+                let sign =
+                    sign(operator).ok_or_else(|| invalid(format!("`:` does not go with `{}`", path.join("."))))?;
                 if !is_time(value) {
                     return Err(invalid(format!("`{value}` is not a time such as `2026-01-31T12:00:00Z`")));
                 }

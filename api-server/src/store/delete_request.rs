@@ -172,7 +172,8 @@ async fn in_order_of_removal(tx: &Transaction<'_>, closure: &[Row]) -> Result<Ve
 }
 
 async fn write_receipt(tx: &Transaction<'_>, row: &Row) -> Result<()> {
-    let sql = "SELECT coalesce(jsonb_agg(to_jsonb(i) - 'instance_id' - 'applied_hash' - 'managed_hash' - 'repairs'), '[]')
+    let sql =
+        "SELECT coalesce(jsonb_agg(to_jsonb(i) - 'instance_id' - 'applied_hash' - 'managed_hash' - 'repairs'), '[]')
                    AS left_behind FROM inventory i WHERE i.instance_id = $1";
     let left_behind: serde_json::Value = statement::query_one(tx, sql, &[&row.id]).await?.get("left_behind");
     let receipt = json!({ "resources": left_behind, "status": row.status });

@@ -206,7 +206,9 @@ fn unexpected(token: Option<&Token>) -> Error {
         Some(Token::Close) => "`)`".to_owned(),
         Some(Token::Minus) => "`-`".to_owned(),
     };
-    invalid(format!("found {found}; write comparisons such as `labels.tier = \"dev\" AND status.health != \"Healthy\"`"))
+    invalid(format!(
+        "found {found}; write comparisons such as `labels.tier = \"dev\" AND status.health != \"Healthy\"`"
+    ))
 }
 
 pub fn invalid(why: impl Into<String>) -> Error {
@@ -244,7 +246,9 @@ mod tests {
     #[test]
     fn nonsense_is_refused() {
         let deep = format!("{}name=a", "NOT ".repeat(100));
-        for text in ["name", "name =", "= a", "name = a OR", "(name = a", "a = b AND c = d OR e = f", "name = \"a", &deep] {
+        for text in
+            ["name", "name =", "= a", "name = a OR", "(name = a", "a = b AND c = d OR e = f", "name = \"a", &deep]
+        {
             assert!(Filter::parse(text).is_err(), "{text}");
         }
     }

@@ -5,8 +5,8 @@ use threeport::json::{from_json, from_struct};
 use threeport::object::Object;
 use threeport::render::{self, Source};
 use threeport::v1::{
-    AttachmentSpec, RenderRequest, RenderResponse, RenderedInstance, Workload, WorkloadDefinition, WorkloadDefinitionSpec,
-    WorkloadInstance, WorkloadInstanceSpec,
+    AttachmentSpec, RenderRequest, RenderResponse, RenderedInstance, Workload, WorkloadDefinition,
+    WorkloadDefinitionSpec, WorkloadInstance, WorkloadInstanceSpec,
 };
 use uuid::Uuid;
 
@@ -35,7 +35,8 @@ impl Store {
                 rendered
             }
             other => {
-                let wanted = format!("a {other} isn't rendered; name a workload, workload-instance or workload-definition");
+                let wanted =
+                    format!("a {other} isn't rendered; name a workload, workload-instance or workload-definition");
                 return Err(Error::invalid("kind", wanted));
             }
         };
@@ -85,8 +86,10 @@ impl Store {
             row::COLUMNS
         );
         let found = statement::query_opt(client, &sql, &[&instance.id, &pins::DEFINITION]).await?;
-        let mut definition =
-            found.as_ref().map(Row::from).ok_or_else(|| Error::Corrupt(format!("{} has no definition", instance.id)))?;
+        let mut definition = found
+            .as_ref()
+            .map(Row::from)
+            .ok_or_else(|| Error::Corrupt(format!("{} has no definition", instance.id)))?;
         if let Some(generation) = pins::pin(&instance.kind, &instance.spec) {
             let sql = "SELECT spec FROM pinned_generations WHERE definition_id = $1 AND generation = $2";
             if let Some(pinned) = statement::query_opt(client, sql, &[&definition.id, &generation]).await? {

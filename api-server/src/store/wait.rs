@@ -31,7 +31,10 @@ impl Store {
     /// Looks at the objects and all that they own. With `deleted`, the wait is over when they are gone.
     pub async fn wait_state(&self, objects: &[ObjectReference], deleted: bool) -> Result<WaitResponse> {
         if objects.len() > MAX_OBJECTS {
-            return Err(Error::invalid("objects", format!("at most {MAX_OBJECTS}; wait for the others in another request")));
+            return Err(Error::invalid(
+                "objects",
+                format!("at most {MAX_OBJECTS}; wait for the others in another request"),
+            ));
         }
         let connection = self.pool.get().await?;
         let (mut ids, mut gone) = (Vec::new(), Vec::new());
