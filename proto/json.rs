@@ -1,5 +1,7 @@
 //! Canonical protobuf JSON with proto field names, and checks that report every violation with its path.
 
+use std::collections::HashMap;
+
 use prost::{Message, Name};
 use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions};
 use prost_types::value::Kind as StructKind;
@@ -39,7 +41,9 @@ impl std::fmt::Display for Violation {
 pub fn invalid(violations: &[Violation]) -> Status {
     let message = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
     let details = violations.iter().map(|v| FieldViolation::new(&v.field, &v.description)).collect::<Vec<_>>();
-    Status::with_error_details(Code::InvalidArgument, message, ErrorDetails::with_bad_request(details))
+    let mut details = ErrorDetails::with_bad_request(details);
+    details.set_error_info("Invalid", "threeport.io", HashMap::new());
+    Status::with_error_details(Code::InvalidArgument, message, details)
 }
 
 /// A generated message as JSON. Unset fields are left out.

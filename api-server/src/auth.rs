@@ -117,11 +117,10 @@ mod tests {
 
     #[test]
     fn a_controllers_token_names_its_controllers() {
-        let digest = tokens::digest("widget-token").iter().map(|byte| format!("{byte:02x}")).collect::<String>();
-        let file = format!(
-            r#"[{{"sha256": "{digest}", "identity": "controller:widget", "role": "controller", "controllers": ["widget/widget"]}}]"#
-        );
-        let tokens = Tokens::new("user-token", "controller-token", &file).unwrap();
+        // printf widget-token | sha256sum
+        let file = r#"[{"sha256": "7b19644120a40fb584cb79fe9492bc50d3c1e9c02191b306241fa9d62d7ebccf", "identity": "controller:widget",
+                        "role": "controller", "controllers": ["widget/widget"]}]"#;
+        let tokens = Tokens::new("user-token", "controller-token", file).unwrap();
         let widget = tokens.caller("widget-token").unwrap();
         assert!(widget.may_act_as("widget", "widget") && !widget.may_act_as("workload", "workload"));
         assert!(tokens.caller("controller-token").unwrap().may_act_as("workload", "workload"));

@@ -27,7 +27,8 @@ pub struct Config {
     /// The bearer token of our own controllers.
     #[arg(long, env = "THREEPORT_CONTROLLER_TOKEN_FILE")]
     pub controller_token_file: PathBuf,
-    /// More tokens: a JSON list of {sha256, identity, role: "user" | "controller", controllers: ["kind/name"]}. Read again when it changes.
+    /// More tokens, read again when they change: a JSON list of objects with `sha256`, `identity`, `role` (`user` or `controller`)
+    /// and `controllers` (each `kind/name`).
     #[arg(long, env = "THREEPORT_TOKENS_FILE")]
     pub tokens_file: Option<PathBuf>,
     /// Where traces go, by OTLP over gRPC.

@@ -1,7 +1,7 @@
 //! The kinds in force: ours and those registered at run time.
 //!
-//! [`check`] judges one ObjectKind alone; [`registry_with`] builds what all of them make together and is the last word:
-//! a write of an ObjectKind is refused with its message if the stored kinds and the new one don't go together.
+//! [`check`] judges one `ObjectKind` alone; [`registry_with`] builds what all of them make together and is the last word:
+//! a write of an `ObjectKind` is refused with its message if the stored kinds and the new one don't go together.
 
 mod compatible;
 mod convert;

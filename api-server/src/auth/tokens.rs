@@ -81,7 +81,7 @@ impl Tokens {
     }
 }
 
-pub fn digest(token: &str) -> Vec<u8> {
+fn digest(token: &str) -> Vec<u8> {
     hash(&SHA256, token.as_bytes()).as_ref().to_vec()
 }
 

@@ -1,4 +1,4 @@
-//! ETags of single objects, and If-Match as the etag that a write demands.
+//! The etag of single objects, and If-Match as the etag that a write demands.
 
 use http::HeaderMap;
 use http::header::IF_MATCH;

@@ -83,7 +83,7 @@ pub fn other_methods(method: &Method, path: &str, known: &[&Method]) -> Response
     response
 }
 
-/// JSON with an ETag if there is one.
+/// JSON, with its etag if there is one.
 pub fn ok(json: Vec<u8>, etag: &str) -> Response<Body> {
     let mut response = json_body(StatusCode::OK, json.into());
     if let (false, Ok(etag)) = (etag.is_empty(), format!("\"{etag}\"").parse()) {

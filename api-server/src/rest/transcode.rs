@@ -21,7 +21,7 @@ pub fn request(
     if body_field == Some("*") {
         match parse_body(body)? {
             Value::Object(all) => fields = all,
-            _ => violations.push(Violation::new("", "the body must be a JSON object")),
+            _ => violations.push(Violation::new("body", "must be a JSON object")),
         }
     }
     for (name, text) in pairs(query) {
@@ -68,7 +68,8 @@ fn body_message(
     match json::parse(&descriptor, &parse_body(body)?, "") {
         Ok(message) => Ok(Some((field.clone(), message))),
         Err(wrong) => {
-            violations.extend(wrong);
+            let place = |field: String| if field.is_empty() { "body".to_owned() } else { field };
+            violations.extend(wrong.into_iter().map(|v| Violation::new(place(v.field), v.description)));
             Ok(None)
         }
     }
