@@ -5,6 +5,9 @@
 
 pub mod account;
 pub mod directories;
+pub mod identity;
+pub mod instance;
+pub mod launcher;
 pub mod nats;
 pub mod ports;
 pub mod postgres;
@@ -14,6 +17,9 @@ pub mod readiness;
 pub mod sandbox;
 pub mod secret;
 pub mod servers;
+pub mod services;
+pub mod state;
+pub mod supervisor;
 
 /// Hears how far something long has come.
 pub trait Progress: Send + Sync {

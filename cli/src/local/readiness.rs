@@ -30,6 +30,17 @@ impl Readiness {
         tokio::time::timeout(ATTEMPT, self.attempt()).await.unwrap_or(false)
     }
 
+    /// Looks at one that was ready before, without starting a program: a port that answers is enough.
+    pub async fn look_again(&self, port: Option<u16>) -> bool {
+        match (self, port) {
+            (Self::Program { .. }, None) => true,
+            (Self::Program { .. }, Some(port)) => {
+                tokio::time::timeout(ATTEMPT, TcpStream::connect(("127.0.0.1", port))).await.is_ok_and(|it| it.is_ok())
+            }
+            _ => self.look().await,
+        }
+    }
+
     async fn attempt(&self) -> bool {
         match self {
             Self::Running => true,

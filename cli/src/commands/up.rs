@@ -1,0 +1,229 @@
+//! `tptctl up`: a control plane on this machine.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, bail};
+use clap::Args;
+use threeport::v1::{KubernetesRuntimeInstance, KubernetesRuntimeInstanceSpec, ObjectMeta, Project};
+use threeport_sdk::Client;
+use threeport_sdk::context::{Context, Contexts};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::local::instance::{Instance, Settings};
+use crate::local::launcher::{self, Launched};
+use crate::local::state::State;
+use crate::local::{Progress, sandbox, services};
+use crate::session::Session;
+
+/// The runtime that `--sandbox` registers.
+const SANDBOX: &str = "sandbox";
+const REPAIR_LIMIT: Duration = Duration::from_secs(60);
+
+/// Start a control plane on this machine: Postgres, NATS, API server and controllers
+///
+/// They run in the background until `tptctl down`, are started again when they crash, and keep their data in the user's
+/// data directory. Run it again to repair what is down. Interrupted or failed, it leaves nothing behind.
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  tptctl up                          a control plane named `local`
+  tptctl up demo --sandbox           with a simulated Kubernetes to deploy to
+  tptctl up --database-url postgres://user:password@db.example/threeport")]
+pub struct Up {
+    /// Name of the control plane, and of the context that is written for it
+    #[arg(default_value = "local")]
+    name: String,
+    /// Also start a local Kubernetes with simulated nodes and make it the default runtime
+    #[arg(long)]
+    sandbox: bool,
+    /// Use this Postgres instead of starting one
+    #[arg(long, value_name = "URL")]
+    database_url: Option<String>,
+    /// Use this NATS, with JetStream, instead of starting one
+    #[arg(long, value_name = "URL")]
+    nats_url: Option<String>,
+    /// Send traces to this OTLP endpoint (gRPC)
+    #[arg(long, value_name = "URL")]
+    otlp_endpoint: Option<String>,
+}
+
+impl Up {
+    pub async fn run(self, session: &Session) -> Result<()> {
+        let instance = Instance::named(&self.name)?;
+        let is_first = !instance.exists();
+        let mut launched = None;
+        let outcome = tokio::select! {
+            outcome = self.bring_up(&instance, is_first, &mut launched, session) => outcome,
+            interrupted = interrupted() => interrupted.and_then(|()| bail!("interrupted")),
+        };
+        if outcome.is_err() {
+            session.terminal.step("stopping what was started");
+            match launched {
+                Some(launched) => Launched::abandon(launched).await,
+                None if is_first => instance.remove()?,
+                None => {}
+            }
+        }
+        outcome
+    }
+
+    async fn bring_up(
+        &self,
+        instance: &Instance,
+        is_first: bool,
+        launched: &mut Option<Launched>,
+        session: &Session,
+    ) -> Result<()> {
+        let progress = &*session.terminal;
+        let mut settings = self.settings(instance)?;
+        settings.find_programs()?;
+        services::prepare(&settings, progress).await?;
+        let was_running = is_running(instance, &settings, progress).await?;
+        if was_running {
+            settings = instance.settings()?;
+            repair(instance, progress).await?;
+        } else {
+            settings.assign_ports()?;
+            instance.save(&settings)?;
+            launched.insert(Launched::start(instance, is_first)?).ready(instance, progress).await?;
+        }
+        let context = Context {
+            name: instance.name.clone(),
+            server: settings.server()?,
+            token: instance.user_token()?,
+            project: "default".into(),
+        };
+        if settings.sandbox {
+            progress.step("registering the sandbox as a runtime");
+            register_sandbox(&Client::from_context(&context)?, instance).await?;
+        }
+        write_context(context)?;
+        if let Some(launched) = launched.take() {
+            launched.keep().await?;
+        }
+        session.terminal.settle();
+        self.say_what_next(instance, &settings, was_running, session)
+    }
+
+    /// What is stored, with the flags on top.
+    fn settings(&self, instance: &Instance) -> Result<Settings> {
+        let stored = if instance.exists() { instance.settings()? } else { Settings::default() };
+        let over = |flag: &Option<String>, stored: Option<String>| flag.clone().or(stored);
+        Ok(Settings {
+            sandbox: self.sandbox || stored.sandbox,
+            database_url: over(&self.database_url, stored.database_url),
+            nats_url: over(&self.nats_url, stored.nats_url),
+            otlp_endpoint: over(&self.otlp_endpoint, stored.otlp_endpoint),
+            ports: stored.ports,
+            programs: stored.programs,
+        })
+    }
+
+    fn say_what_next(
+        &self,
+        instance: &Instance,
+        settings: &Settings,
+        was_running: bool,
+        session: &Session,
+    ) -> Result<()> {
+        let terminal = &session.terminal;
+        let verb = if was_running { "was running already" } else { "is running" };
+        terminal.note(format_args!("control plane `{}` {verb} at {}", instance.name, settings.server()?));
+        terminal.note(format_args!("  data and logs   {}", instance.directory.display()));
+        terminal.note(format_args!("  context         {} (now current)", instance.name));
+        if settings.sandbox {
+            terminal.note("  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs");
+            let kubeconfig = sandbox::kubeconfig_path(&instance.sandbox_directory());
+            terminal.note(format_args!("  kubeconfig      {}", kubeconfig.display()));
+        }
+        let next: &[(&str, &str)] = if settings.sandbox {
+            &[("tptctl deploy web --image nginx --port 80 --wait", "deploy an application"), ("tptctl tree", "see it")]
+        } else {
+            &[("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
+        };
+        terminal.note("next:");
+        for (command, what) in next {
+            terminal.note(format_args!("  {command:<50} {what}"));
+        }
+        let down = format!("tptctl down {}", instance.name);
+        terminal.note(format_args!("  {down:<50} stop it; --delete-data removes it"));
+        Ok(())
+    }
+}
+
+/// Whether it runs with these settings already; what runs with others is stopped.
+async fn is_running(instance: &Instance, wanted: &Settings, progress: &dyn Progress) -> Result<bool> {
+    if !instance.exists() || !instance.is_supervised() {
+        return Ok(false);
+    }
+    if !instance.settings()?.differs_from(wanted) {
+        return Ok(true);
+    }
+    progress.step("settings or programs have changed; restarting");
+    launcher::stop(instance, progress).await?;
+    Ok(false)
+}
+
+/// Has crashed processes started at once and waits for them.
+async fn repair(instance: &Instance, progress: &dyn Progress) -> Result<()> {
+    launcher::retry(instance);
+    let deadline = Instant::now() + REPAIR_LIMIT;
+    loop {
+        let state = State::load(instance).context("its state is gone; run `tptctl down` and `tptctl up` again")?;
+        if state.is_ready() {
+            return Ok(());
+        }
+        let down = state.processes.iter().find(|process| process.phase != crate::local::state::Phase::Ready);
+        if let Some(process) = down {
+            progress.detail(&format!("{} is {}", process.name, process.phase));
+            if Instant::now() > deadline {
+                bail!(
+                    "{} is still {} after {} s; look at {}",
+                    process.name,
+                    process.phase,
+                    REPAIR_LIMIT.as_secs(),
+                    instance.logs().display()
+                );
+            }
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Registers the sandbox in project `default`, whose default runtime it becomes unless there is one.
+async fn register_sandbox(client: &Client, instance: &Instance) -> Result<()> {
+    let path = sandbox::kubeconfig_path(&instance.sandbox_directory());
+    let kubeconfig = std::fs::read_to_string(&path).with_context(|| format!("reading {}", path.display()))?;
+    let meta = ObjectMeta { project: "default".into(), name: SANDBOX.into(), ..ObjectMeta::default() };
+    let spec = KubernetesRuntimeInstanceSpec { kubeconfig, location: "local".into(), ..Default::default() };
+    let runtime = KubernetesRuntimeInstance { meta: Some(meta), spec: Some(spec), status: None };
+    client.apply(&runtime).await.context("registering the sandbox")?;
+    let mut project: Project = client.get("", "default").await.context("reading project `default`")?;
+    let spec = project.spec.get_or_insert_default();
+    if spec.default_runtime.is_empty() {
+        spec.default_runtime = SANDBOX.into();
+        client.update(&project, &["spec.default_runtime"]).await.context("making the sandbox the default runtime")?;
+    }
+    Ok(())
+}
+
+fn write_context(context: Context) -> Result<()> {
+    let path = Contexts::path()?;
+    let mut contexts = Contexts::load(&path)?;
+    contexts.current.clone_from(&context.name);
+    contexts.put(context);
+    Ok(contexts.save(&path)?)
+}
+
+/// Completes on the first signal that asks us to end.
+async fn interrupted() -> Result<()> {
+    let listen = |kind| signal(kind).context("listening for signals");
+    let mut interrupt = listen(SignalKind::interrupt())?;
+    let mut terminate = listen(SignalKind::terminate())?;
+    let mut hang_up = listen(SignalKind::hangup())?;
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+        _ = hang_up.recv() => {}
+    }
+    Ok(())
+}
