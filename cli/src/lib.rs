@@ -2,11 +2,15 @@
 
 mod age;
 pub mod commands;
+mod differences;
 pub mod error;
+mod kubectl;
 pub mod local;
 pub mod session;
 mod table;
 pub mod terminal;
+mod view;
+mod wait;
 
 use std::process::ExitCode;
 use std::sync::Arc;

@@ -8,8 +8,8 @@ use clap::Args;
 use threeport::json::closest;
 use threeport::kind::Kind;
 use threeport::registry::Registry;
-use threeport_sdk::context::{Context, Contexts};
 use threeport_sdk::Client;
+use threeport_sdk::context::{Context, Contexts};
 
 use crate::error::Usage;
 use crate::terminal::Terminal;
@@ -49,12 +49,17 @@ impl Session {
             // With a server of its own a command needs no context.
             Some(server) => {
                 let known = contexts.resolve(named).ok().filter(|known| known.server == *server);
-                known.unwrap_or_else(|| Context { server: server.clone(), project: "default".into(), ..Context::default() })
+                known.unwrap_or_else(|| Context {
+                    server: server.clone(),
+                    project: "default".into(),
+                    ..Context::default()
+                })
             }
             None => contexts.resolve(named)?,
         };
         if let Some(file) = &self.globals.token_file {
-            let token = std::fs::read_to_string(file).with_context(|| format!("reading token file {}", file.display()))?;
+            let token =
+                std::fs::read_to_string(file).with_context(|| format!("reading token file {}", file.display()))?;
             context.token = token.trim().to_owned();
         }
         if let Some(project) = &self.globals.project {

@@ -47,7 +47,11 @@ impl Down {
             terminal.note(format_args!("control plane `{}` is removed", self.name));
         } else {
             let state = if ran { "is stopped" } else { "was not running" };
-            terminal.note(format_args!("control plane `{}` {state}; its data is in {}", self.name, instance.directory.display()));
+            terminal.note(format_args!(
+                "control plane `{}` {state}; its data is in {}",
+                self.name,
+                instance.directory.display()
+            ));
         }
         Ok(())
     }

@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::age::age;
 use crate::local::instance::Instance;
-use crate::local::state::{Phase, ProcessState, State, now};
 use crate::local::programs;
+use crate::local::state::{Phase, ProcessState, State, now};
 use crate::session::Session;
 use crate::table::Table;
 
@@ -57,7 +57,11 @@ impl Status {
         let is_supervised = instance.is_supervised();
         let address = instance.settings()?.server()?;
         let word = if is_supervised { "running" } else { "stopped" };
-        terminal.note(format_args!("control plane `{}`: {word}, {address}, {}", instance.name, instance.directory.display()));
+        terminal.note(format_args!(
+            "control plane `{}`: {word}, {address}, {}",
+            instance.name,
+            instance.directory.display()
+        ));
         let programs: Vec<PathBuf> = state.processes.iter().map(|process| process.program.clone()).collect();
         let versions = tokio::task::spawn_blocking(move || programs.iter().map(version).collect::<Vec<_>>()).await?;
         let mut table = Table::new(["PROCESS", "STATE", "PID", "PORT", "RESTARTS", "UP", "VERSION"]);

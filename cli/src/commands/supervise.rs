@@ -5,6 +5,7 @@ use clap::Args;
 
 use crate::local::instance::Instance;
 use crate::local::supervisor;
+use crate::session::Session;
 
 /// Supervise a control plane's processes
 #[derive(Args, Debug)]
@@ -33,7 +34,7 @@ pub fn detach() -> Result<()> {
 }
 
 impl Supervise {
-    pub async fn run(self) -> Result<()> {
+    pub async fn run(self, _session: &Session) -> Result<()> {
         supervisor::supervise(&Instance::named(&self.name)?, self.first).await
     }
 }

@@ -42,7 +42,8 @@ fn start_of(pid: u32) -> Option<String> {
         }
         Err(_) if std::path::Path::new("/proc/self").exists() => None,
         Err(_) => {
-            let output = std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
+            let output =
+                std::process::Command::new("ps").args(["-o", "lstart=", "-p", &pid.to_string()]).output().ok()?;
             let started = String::from_utf8_lossy(&output.stdout).trim().to_owned();
             (!started.is_empty()).then_some(started)
         }

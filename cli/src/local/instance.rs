@@ -98,10 +98,10 @@ impl Instance {
         Ok(path)
     }
 
-    /// The file with the key that secrets are encrypted with, made on first use.
+    /// The file with the key that secrets are encrypted with, as `id:base64`, made on first use.
     pub fn encryption_key_file(&self) -> Result<PathBuf> {
         let path = self.directory.join("encryption-key");
-        secret::kept(&path, || Ok(BASE64_STANDARD.encode(secret::random()?)))?;
+        secret::kept(&path, || Ok(format!("1:{}", BASE64_STANDARD.encode(secret::random()?))))?;
         Ok(path)
     }
 
@@ -120,7 +120,9 @@ impl Instance {
         match file.try_lock() {
             Ok(()) => Ok(Some(file)),
             Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+            Err(std::fs::TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("locking {}", path.display()))
+            }
         }
     }
 

@@ -110,5 +110,6 @@ fn tptctl() -> Result<PathBuf> {
     if ours.file_name().is_some_and(|name| name == "tptctl") {
         return Ok(ours);
     }
-    programs::beside_us("tptctl").context("tptctl is neither beside this program nor on the PATH; build it with `cargo build`")
+    programs::beside_us("tptctl")
+        .context("tptctl is neither beside this program nor on the PATH; build it with `cargo build`")
 }

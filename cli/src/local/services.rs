@@ -108,12 +108,7 @@ pub async fn after_start(spec: &ProcessSpec) -> Result<()> {
     }
 }
 
-fn api_server(
-    instance: &Instance,
-    settings: &Settings,
-    database_url: String,
-    nats_url: String,
-) -> Result<ProcessSpec> {
+fn api_server(instance: &Instance, settings: &Settings, database_url: String, nats_url: String) -> Result<ProcessSpec> {
     instance.user_token()?;
     let port = settings.port(API_SERVER)?;
     let mut spec = ProcessSpec::new(API_SERVER, api_server_program()?, &instance.directory)

@@ -79,7 +79,8 @@ impl State {
 
     /// Kills what a supervisor that died left behind, last started first, and waits until it is gone.
     pub fn kill_leftovers(&self, within: Duration) {
-        let leftovers: Vec<&Identity> = self.processes.iter().rev().filter_map(|state| state.process.as_ref()).collect();
+        let leftovers: Vec<&Identity> =
+            self.processes.iter().rev().filter_map(|state| state.process.as_ref()).collect();
         for (signal, limit) in [(Signal::SIGINT, within), (Signal::SIGKILL, Duration::from_secs(2))] {
             for identity in &leftovers {
                 identity.signal(signal);

@@ -1,0 +1,172 @@
+//! `tptctl describe`: one object with all that explains its state.
+
+use std::fmt::Write;
+
+use anyhow::Result;
+use clap::Args;
+use serde_json::Value;
+use threeport::json::from_struct;
+use threeport::v1::{Event, EventsRequest, Object};
+use threeport_sdk::document;
+
+use crate::age::since;
+use crate::session::{Session, find_kind};
+use crate::table::Table;
+use crate::view;
+
+const EVENTS_SHOWN: i32 = 15;
+
+/// Show one object with its conditions, resources and recent events
+#[derive(Args, Debug)]
+#[command(after_help = "Examples:
+  tptctl describe workload web
+  tptctl describe runtime sandbox")]
+pub struct Describe {
+    /// The kind
+    kind: String,
+    /// The object's name
+    name: String,
+}
+
+impl Describe {
+    pub async fn run(self, session: &Session) -> Result<()> {
+        let client = session.client()?;
+        let kind = find_kind(&client.kinds().await?, &self.kind)?;
+        let project = session.project_of(&kind)?;
+        let object = client.get_erased(&kind.name, &project, &self.name).await?;
+        let request = EventsRequest {
+            project,
+            kind: kind.name.clone(),
+            name: self.name.clone(),
+            page_size: EVENTS_SHOWN,
+            page_token: String::new(),
+        };
+        let events = client.events(request).await?.events;
+        let terminal = &session.terminal;
+        terminal.data(description(&object, &events, &|cell| terminal.paint(cell))?.trim_end())
+    }
+}
+
+fn description(object: &Object, events: &[Event], paint: &dyn Fn(&str) -> String) -> Result<String> {
+    let mut text = document::to_yaml(std::slice::from_ref(object))?;
+    let meta = view::meta(object);
+    let status = object.status.clone().map(from_struct).unwrap_or_default();
+    writeln!(text)?;
+    let facts = [
+        ("Generation", meta.generation.to_string()),
+        ("Revision", meta.revision.to_string()),
+        ("Created", since(meta.created_at.as_ref())),
+        ("Owner", meta.owner.as_ref().map(view::reference).unwrap_or_default()),
+        ("Deleting", meta.deleted_at.as_ref().map(|at| format!("for {}", since(Some(at)))).unwrap_or_default()),
+        ("Settled", if meta.settled { "yes".into() } else { "no: work is under way".into() }),
+    ];
+    for (title, value) in facts.iter().filter(|(_, value)| !value.is_empty()) {
+        writeln!(text, "{title:<12}{value}")?;
+    }
+    for (name, value) in status.as_object().into_iter().flatten() {
+        if !value.is_array() && !value.is_object() && name != "observed_generation" {
+            writeln!(text, "{:<12}{}", heading(name), paint(&view::text(value)))?;
+        }
+    }
+    section(&mut text, "Conditions", conditions(&status), paint)?;
+    section(&mut text, "Resources", resources(&status), paint)?;
+    section(&mut text, "Instances", instances(&status), paint)?;
+    section(&mut text, "Events", events_table(events), paint)?;
+    Ok(text)
+}
+
+/// `Kubernetes version` of `kubernetes_version`.
+fn heading(field: &str) -> String {
+    let words = field.replace('_', " ");
+    let mut letters = words.chars();
+    let heading: String = letters.next().map(|first| first.to_ascii_uppercase()).into_iter().chain(letters).collect();
+    if heading.len() < 12 { heading } else { format!("{heading}  ") }
+}
+
+fn section(text: &mut String, title: &str, table: Table, paint: &dyn Fn(&str) -> String) -> Result<()> {
+    if !table.is_empty() {
+        write!(text, "\n{title}:\n")?;
+        for line in table.render(paint).lines() {
+            writeln!(text, "  {line}")?;
+        }
+    }
+    Ok(())
+}
+
+fn rows<'a>(status: &'a Value, field: &str) -> impl Iterator<Item = &'a Value> {
+    status[field].as_array().into_iter().flatten()
+}
+
+fn conditions(status: &Value) -> Table {
+    let mut table = Table::new(["TYPE", "STATUS", "REASON", "MESSAGE"]);
+    for condition in rows(status, "conditions") {
+        table.row(["type", "status", "reason", "message"].map(|field| view::text(&condition[field])));
+    }
+    table
+}
+
+fn resources(status: &Value) -> Table {
+    let mut table = Table::new(["RESOURCE", "NAMESPACE", "HEALTH", "REASON", "MESSAGE"]);
+    for item in rows(status, "resources") {
+        // A definition lists references, an instance their health as well.
+        let resource = if item["resource"].is_object() { &item["resource"] } else { item };
+        let title = format!("{}/{}", view::text(&resource["kind"]), view::text(&resource["name"]));
+        let [health, reason, message] = ["health", "reason", "message"].map(|field| view::text(&item[field]));
+        table.row([title, view::text(&resource["namespace"]), health, reason, message]);
+    }
+    table
+}
+
+fn instances(status: &Value) -> Table {
+    let mut table = Table::new(["NAME", "INSTANCE", "RUNTIME", "NAMESPACE", "HEALTH", "REASON"]);
+    for instance in rows(status, "instances") {
+        let fields = ["name", "instance", "runtime", "namespace", "health", "reason"];
+        table.row(fields.map(|field| view::text(&instance[field])));
+    }
+    table
+}
+
+/// Events, newest first.
+pub fn events_table(events: &[Event]) -> Table {
+    let mut table = Table::new(["LAST SEEN", "TYPE", "REASON", "OBJECT", "COUNT", "NOTE"]);
+    for event in events {
+        table.row([
+            since(event.last_seen_at.as_ref()),
+            event.r#type.clone(),
+            event.reason.clone(),
+            event.about.as_ref().map(view::reference).unwrap_or_default(),
+            event.count.to_string(),
+            event.note.clone(),
+        ]);
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use threeport::v1::ObjectReference;
+
+    use super::*;
+    use crate::view::tests::object;
+
+    #[test]
+    fn what_explains_the_state_is_shown() {
+        let status = json!({ "observed_generation": "3", "health": "Reconciling", "namespace": "web-0123456789",
+            "conditions": [{ "type": "Ready", "status": "False", "reason": "RolloutInProgress", "message": "1 of 2 pods are up" }],
+            "resources": [{ "resource": { "api_version": "apps/v1", "kind": "Deployment", "namespace": "web-0123456789", "name": "web" },
+                "health": "Reconciling", "reason": "RolloutInProgress", "message": "" }] });
+        let about = ObjectReference { kind: "workload-instance".into(), name: "web-eu".into(), ..Default::default() };
+        let event = Event {
+            about: Some(about),
+            r#type: "Normal".into(),
+            reason: "Applied".into(),
+            note: "3 resources".into(),
+            count: 2,
+            ..Event::default()
+        };
+        let object =
+            object("workload-instance", "web-eu", json!({ "definition": "web", "runtime": "sandbox" }), status);
+        insta::assert_snapshot!(description(&object, &[event], &str::to_owned).unwrap(), @r"");
+    }
+}
