@@ -23,7 +23,7 @@ pub struct Globals {
     /// Project to work in instead of the context's
     #[arg(long, short, global = true, value_name = "NAME", help_heading = "Global options")]
     pub project: Option<String>,
-    /// Address of the API server instead of the context's, such as http://127.0.0.1:8080
+    /// Address of the API server instead of the context's, such as `http://127.0.0.1:8080`
     #[arg(long, global = true, value_name = "URL", help_heading = "Global options")]
     pub server: Option<String>,
     /// File with the bearer token instead of the context's
@@ -60,7 +60,7 @@ impl Session {
         if let Some(file) = &self.globals.token_file {
             let token =
                 std::fs::read_to_string(file).with_context(|| format!("reading token file {}", file.display()))?;
-            context.token = token.trim().to_owned();
+            token.trim().clone_into(&mut context.token);
         }
         if let Some(project) = &self.globals.project {
             context.project.clone_from(project);

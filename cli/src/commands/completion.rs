@@ -16,6 +16,7 @@ pub struct Completion {
 }
 
 impl Completion {
+    #[expect(clippy::unused_async, reason = "all verbs have one signature")]
     pub async fn run(self, session: &Session) -> Result<()> {
         let mut script = Vec::new();
         clap_complete::generate(self.shell, &mut crate::Cli::command(), "tptctl", &mut script);

@@ -50,6 +50,7 @@ struct Add {
 }
 
 impl ContextCommand {
+    #[expect(clippy::unused_async, reason = "all verbs have one signature")]
     pub async fn run(self, session: &Session) -> Result<()> {
         let path = Contexts::path()?;
         let mut contexts = Contexts::load(&path)?;

@@ -21,6 +21,7 @@ use crate::wait::{self, Goal};
 /// Shows what goes and what stays: volume claims and resources marked `threeport.io/on-delete: retain` stay in the
 /// cluster unless --delete-data is given. What others use can't be deleted.
 #[derive(Args, Debug)]
+#[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "they are the flags")]
 #[command(after_help = "Examples:
   tptctl delete workload web --wait
   tptctl delete -f shop.yaml --dry-run      only show what would go and what would stay

@@ -68,10 +68,10 @@ fn description(object: &Object, events: &[Event], paint: &dyn Fn(&str) -> String
             writeln!(text, "{:<12}{}", heading(name), paint(&view::text(value)))?;
         }
     }
-    section(&mut text, "Conditions", conditions(&status), paint)?;
-    section(&mut text, "Resources", resources(&status), paint)?;
-    section(&mut text, "Instances", instances(&status), paint)?;
-    section(&mut text, "Events", events_table(events), paint)?;
+    section(&mut text, "Conditions", &conditions(&status), paint)?;
+    section(&mut text, "Resources", &resources(&status), paint)?;
+    section(&mut text, "Instances", &instances(&status), paint)?;
+    section(&mut text, "Events", &events_table(events), paint)?;
     Ok(text)
 }
 
@@ -83,7 +83,7 @@ fn heading(field: &str) -> String {
     if heading.len() < 12 { heading } else { format!("{heading}  ") }
 }
 
-fn section(text: &mut String, title: &str, table: Table, paint: &dyn Fn(&str) -> String) -> Result<()> {
+fn section(text: &mut String, title: &str, table: &Table, paint: &dyn Fn(&str) -> String) -> Result<()> {
     if !table.is_empty() {
         write!(text, "\n{title}:\n")?;
         for line in table.render(paint).lines() {

@@ -69,19 +69,14 @@ impl Get {
         if self.watch {
             return self.follow(session, &client, &kind, filter).await;
         }
-        match &self.name {
-            Some(name) => {
-                let object = client.get_erased(&kind.name, &session.project_of(&kind)?, name).await?;
-                self.show(session, &kind, &[object], true)
-            }
-            None => {
-                let project = self.project(session, &kind)?;
-                let kind_name = kind.name.clone();
-                let request = ListObjectsRequest { kind: kind_name, project, filter, ..Default::default() };
-                let list = client.list_all_erased(request).await?;
-                self.show(session, &kind, &list.items, false)
-            }
+        if let Some(name) = &self.name {
+            let object = client.get_erased(&kind.name, &session.project_of(&kind)?, name).await?;
+            return self.show(session, &kind, &[object], true);
         }
+        let project = self.project(session, &kind)?;
+        let request = ListObjectsRequest { kind: kind.name.clone(), project, filter, ..Default::default() };
+        let list = client.list_all_erased(request).await?;
+        self.show(session, &kind, &list.items, false)
     }
 
     fn project(&self, session: &Session, kind: &Kind) -> Result<String> {

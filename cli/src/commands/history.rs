@@ -41,7 +41,9 @@ impl History {
         let entries = client.history(request).await?.entries;
         if !self.diff {
             let mut table = Table::new(["POSITION", "AGE", "TYPE", "GENERATION", "REVISION", "ACTOR", "REASON"]);
-            entries.iter().for_each(|entry| table.row(cells(entry)));
+            for entry in &entries {
+                table.row(cells(entry));
+            }
             return session.terminal.data(table.render(&str::to_owned));
         }
         for entry in &entries {

@@ -1,6 +1,6 @@
 //! `tptctl status`: how the control planes on this machine are.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Result, bail};
 use clap::Args;
@@ -63,7 +63,7 @@ impl Status {
             instance.directory.display()
         ));
         let programs: Vec<PathBuf> = state.processes.iter().map(|process| process.program.clone()).collect();
-        let versions = tokio::task::spawn_blocking(move || programs.iter().map(version).collect::<Vec<_>>()).await?;
+        let versions = tokio::task::spawn_blocking(move || programs.iter().map(|program| version(program)).collect::<Vec<_>>()).await?;
         let mut table = Table::new(["PROCESS", "STATE", "PID", "PORT", "RESTARTS", "UP", "VERSION"]);
         for (process, version) in state.processes.iter().zip(versions) {
             table.row(row(process, is_supervised, version));
@@ -92,7 +92,7 @@ fn row(process: &ProcessState, is_supervised: bool, version: String) -> [String;
 }
 
 /// `2.15.2` of `nats-server: v2.15.2`.
-fn version(program: &PathBuf) -> String {
+fn version(program: &Path) -> String {
     let line = programs::version_line(program, "--version").unwrap_or_default();
     let words = line.split([' ', ',', ':']).map(|word| word.trim_start_matches('v'));
     let mut numbers = words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));

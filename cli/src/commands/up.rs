@@ -17,7 +17,7 @@ use crate::session::Session;
 
 /// The runtime that `--sandbox` registers.
 const SANDBOX: &str = "sandbox";
-const REPAIR_LIMIT: Duration = Duration::from_secs(60);
+const REPAIR_LIMIT: Duration = Duration::from_mins(1);
 
 /// Start a control plane on this machine: Postgres, NATS, API server and controllers
 ///
@@ -38,7 +38,7 @@ pub struct Up {
     /// Use this Postgres instead of starting one
     #[arg(long, value_name = "URL")]
     database_url: Option<String>,
-    /// Use this NATS, with JetStream, instead of starting one
+    /// Use this NATS, with `JetStream`, instead of starting one
     #[arg(long, value_name = "URL")]
     nats_url: Option<String>,
     /// Send traces to this OTLP endpoint (gRPC)
@@ -101,7 +101,7 @@ impl Up {
             launched.keep().await?;
         }
         session.terminal.settle();
-        self.say_what_next(instance, &settings, was_running, session)
+        say_what_next(instance, &settings, was_running, session)
     }
 
     /// What is stored, with the flags on top.
@@ -117,37 +117,36 @@ impl Up {
             programs: stored.programs,
         })
     }
+}
 
-    fn say_what_next(
-        &self,
-        instance: &Instance,
-        settings: &Settings,
-        was_running: bool,
-        session: &Session,
-    ) -> Result<()> {
-        let terminal = &session.terminal;
-        let verb = if was_running { "was running already" } else { "is running" };
-        terminal.note(format_args!("control plane `{}` {verb} at {}", instance.name, settings.server()?));
-        terminal.note(format_args!("  data and logs   {}", instance.directory.display()));
-        terminal.note(format_args!("  context         {} (now current)", instance.name));
-        if settings.sandbox {
-            terminal.note("  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs");
-            let kubeconfig = sandbox::kubeconfig_path(&instance.sandbox_directory());
-            terminal.note(format_args!("  kubeconfig      {}", kubeconfig.display()));
-        }
-        let next: &[(&str, &str)] = if settings.sandbox {
-            &[("tptctl deploy web --image nginx --port 80 --wait", "deploy an application"), ("tptctl tree", "see it")]
-        } else {
-            &[("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
-        };
-        terminal.note("next:");
-        for (command, what) in next {
-            terminal.note(format_args!("  {command:<50} {what}"));
-        }
-        let down = format!("tptctl down {}", instance.name);
-        terminal.note(format_args!("  {down:<50} stop it; --delete-data removes it"));
-        Ok(())
+fn say_what_next(
+    instance: &Instance,
+    settings: &Settings,
+    was_running: bool,
+    session: &Session,
+) -> Result<()> {
+    let terminal = &session.terminal;
+    let verb = if was_running { "was running already" } else { "is running" };
+    terminal.note(format_args!("control plane `{}` {verb} at {}", instance.name, settings.server()?));
+    terminal.note(format_args!("  data and logs   {}", instance.directory.display()));
+    terminal.note(format_args!("  context         {} (now current)", instance.name));
+    if settings.sandbox {
+        terminal.note("  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs");
+        let kubeconfig = sandbox::kubeconfig_path(&instance.sandbox_directory());
+        terminal.note(format_args!("  kubeconfig      {}", kubeconfig.display()));
     }
+    let next: &[(&str, &str)] = if settings.sandbox {
+        &[("tptctl deploy web --image nginx --port 80 --wait", "deploy an application"), ("tptctl tree", "see it")]
+    } else {
+        &[("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
+    };
+    terminal.note("next:");
+    for (command, what) in next {
+        terminal.note(format_args!("  {command:<50} {what}"));
+    }
+    let down = format!("tptctl down {}", instance.name);
+    terminal.note(format_args!("  {down:<50} stop it; --delete-data removes it"));
+    Ok(())
 }
 
 /// Whether it runs with these settings already; what runs with others is stopped.

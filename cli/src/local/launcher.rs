@@ -17,7 +17,7 @@ use super::{Progress, programs};
 
 const POLL: Duration = Duration::from_millis(50);
 /// All processes drain one after the other.
-const STOP_LIMIT: Duration = Duration::from_secs(120);
+const STOP_LIMIT: Duration = Duration::from_mins(2);
 
 /// A supervisor that undoes its work unless it is told to [`Launched::keep`] it.
 pub struct Launched {

@@ -53,7 +53,7 @@ impl ProcessSpec {
             account: None,
             port: None,
             readiness: Readiness::Running,
-            ready_within: Duration::from_secs(60),
+            ready_within: Duration::from_mins(1),
             stop_signal: Signal::SIGTERM,
             abort_signal: Signal::SIGKILL,
         }
@@ -208,8 +208,8 @@ pub fn end_of_log(log: &Path) -> String {
     if lines.is_empty() {
         return String::new();
     }
-    let shown = lines.into_iter().rev().map(|line| format!("\n  {line}")).collect::<String>();
-    format!("; {} ends with:{shown}", log.display())
+    let shown = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
+    format!("; {} ends with:\n  {shown}", log.display())
 }
 
 struct Order {

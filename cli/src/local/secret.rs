@@ -17,7 +17,8 @@ pub fn random() -> Result<[u8; 32]> {
 
 /// 256 random bits as hexadecimal digits.
 pub fn random_text() -> Result<String> {
-    Ok(random()?.iter().map(|byte| format!("{byte:02x}")).collect())
+    let digits = random()?.map(|byte| format!("{byte:02x}"));
+    Ok(digits.concat())
 }
 
 /// What the file holds; on first use, what `make` gives.

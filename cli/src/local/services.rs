@@ -75,21 +75,19 @@ pub async fn prepare(settings: &Settings, progress: &dyn Progress) -> Result<()>
 pub async fn specs(instance: &Instance, settings: &Settings, progress: &dyn Progress) -> Result<Vec<ProcessSpec>> {
     let directory = &instance.directory;
     let mut specs = Vec::new();
-    let database_url = match &settings.database_url {
-        Some(url) => url.clone(),
-        None => {
-            let port = settings.port(POSTGRES)?;
-            specs.push(postgres::spec(directory, port, &[], progress).await?);
-            postgres::url(port, &postgres::password(directory)?, DATABASE)
-        }
+    let database_url = if let Some(url) = &settings.database_url {
+        url.clone()
+    } else {
+        let port = settings.port(POSTGRES)?;
+        specs.push(postgres::spec(directory, port, &[], progress).await?);
+        postgres::url(port, &postgres::password(directory)?, DATABASE)
     };
-    let nats_url = match &settings.nats_url {
-        Some(url) => url.clone(),
-        None => {
-            let port = settings.port(NATS)?;
-            specs.push(nats::spec(directory, &servers::nats_server(progress).await?, port)?);
-            nats::url(port)
-        }
+    let nats_url = if let Some(url) = &settings.nats_url {
+        url.clone()
+    } else {
+        let port = settings.port(NATS)?;
+        specs.push(nats::spec(directory, &servers::nats_server(progress).await?, port)?);
+        nats::url(port)
     };
     if settings.sandbox {
         let programs = servers::kubernetes(progress).await?;
