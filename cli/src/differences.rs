@@ -94,6 +94,14 @@ mod tests {
             children: vec![child, ApplyResult { outcome: "unchanged".into(), ..ApplyResult::default() }],
             ..ApplyResult::default()
         };
-        insta::assert_snapshot!(lines(&result, true).join("\n"), @r"");
+        insta::assert_snapshot!(lines(&result, true).join("\n"), @r#"
+        workload/web updated (dry run)
+          spec.replicas: 1 → 2
+          spec.env["A"]: + "b"
+          spec.manifest:
+            - b: 2
+            + b: 5
+          workload-instance/web-eu created (dry run)
+        "#);
     }
 }

@@ -1,4 +1,4 @@
-//! Tables that people read and `awk` splits: columns two spaces apart, no lines.
+//! Tables that people read and `awk` splits: columns three spaces apart, no lines.
 
 use std::fmt::Write;
 
@@ -61,7 +61,7 @@ fn width(text: &str) -> usize {
 
 /// A cell is one line.
 fn shown(text: &str) -> String {
-    let text = text.trim();
+    let text = text.trim_end();
     if text.is_empty() { "-".to_owned() } else { text.replace(['\n', '\t', '\r'], " ") }
 }
 

@@ -152,6 +152,11 @@ pub mod tests {
         for object in [&settled, &changing, &object("workload-instance", "new", json!({}), Value::Null)] {
             table.row(cells(kind, object, Width { has_project: true, is_wide: true }));
         }
-        insta::assert_snapshot!(table.render(&str::to_owned), @r"");
+        insta::assert_snapshot!(table.render(&str::to_owned), @r"
+        PROJECT   NAME          DEFINITION   RUNTIME   NAMESPACE        HEALTH    READY             REASON    AGE   GENERATION   OWNER   LABELS
+        default   web-default   web          eu        web-0123456789   Healthy   True              Healthy   -     3            -       tier=dev
+        default   web-us        web          eu        web-0123456789   Healthy   True (changing)   Healthy   -     3            -       -
+        default   new           -            -         -                -         Unknown           -         -     3            -       -
+        ");
     }
 }

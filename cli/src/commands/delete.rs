@@ -167,6 +167,9 @@ mod tests {
         };
         let retained = RetainedResource { instance: None, resource: Some(claim), runtime: "default/eu".into() };
         let response = DeleteResponse { deleted: vec![web], retained: vec![retained] };
-        insta::assert_snapshot!(lines(&response, "deleting").join("\n"), @r"");
+        insta::assert_snapshot!(lines(&response, "deleting").join("\n"), @r"
+        workload/web deleting
+        PersistentVolumeClaim/data in namespace web-1 stays on runtime default/eu
+        ");
     }
 }

@@ -167,6 +167,33 @@ mod tests {
         };
         let object =
             object("workload-instance", "web-eu", json!({ "definition": "web", "runtime": "sandbox" }), status);
-        insta::assert_snapshot!(description(&object, &[event], &str::to_owned).unwrap(), @r"");
+        insta::assert_snapshot!(description(&object, &[event], &str::to_owned).unwrap(), @r"
+        version: v1
+        kind: workload-instance
+        project: default
+        name: web-eu
+        spec:
+          definition: web
+          runtime: sandbox
+
+        Generation  3
+        Revision    0
+        Created     -
+        Settled     yes
+        Health      Reconciling
+        Namespace   web-0123456789
+
+        Conditions:
+          TYPE    STATUS   REASON              MESSAGE
+          Ready   False    RolloutInProgress   1 of 2 pods are up
+
+        Resources:
+          RESOURCE         NAMESPACE        HEALTH        REASON              MESSAGE
+          Deployment/web   web-0123456789   Reconciling   RolloutInProgress   -
+
+        Events:
+          LAST SEEN   TYPE     REASON    OBJECT                     COUNT   NOTE
+          -           Normal   Applied   workload-instance/web-eu   2       3 resources
+        ");
     }
 }

@@ -146,7 +146,18 @@ mod tests {
     #[test]
     fn fields_are_explained_by_the_comments_of_the_api() {
         let text = explain(Registry::built_in(), "workload.spec.autoscale").unwrap();
-        insta::assert_snapshot!(text, @r"");
+        insta::assert_snapshot!(text, @r"
+        workload.spec.autoscale: Autoscale
+          Scales by load; instead of replicas.
+
+        fields:
+          min: integer
+              At least this many copies (default 1).
+          max: integer
+              At most this many copies.
+          cpu: integer
+              The average CPU use, in percent of what is requested, to aim for (default 80).
+        ");
         let text = explain(Registry::built_in(), "workload.spec.instances.values").unwrap();
         insta::assert_snapshot!(text, @r"");
     }

@@ -219,13 +219,27 @@ mod tests {
     fn owned_objects_stand_below_their_owner_with_what_they_use_and_run() {
         let objects = application();
         let forest = Forest { registry: Registry::built_in(), objects: &objects };
-        insta::assert_snapshot!(drawn(&forest.roots(), &str::to_owned), @r"");
+        insta::assert_snapshot!(drawn(&forest.roots(), &str::to_owned), @r"
+        OBJECT                                          HEALTH        REASON
+        kubernetes-runtime-instance/sandbox             Ready True    -
+        workload/web                                    Reconciling   -
+        ├─ workload-definition/web                      -             -
+        └─ workload-instance/web-eu                     Reconciling   RolloutInProgress
+           ├─ uses workload-definition/web
+           ├─ uses kubernetes-runtime-instance/shared/eu
+           ├─ Deployment/web
+           └─ Service/web
+        ");
     }
 
     #[test]
     fn an_object_asked_for_shows_its_users() {
         let objects = application();
         let forest = Forest { registry: Registry::built_in(), objects: &objects };
-        insta::assert_snapshot!(drawn(&[forest.rooted_at(&objects[2])], &str::to_owned), @r"");
+        insta::assert_snapshot!(drawn(&[forest.rooted_at(&objects[2])], &str::to_owned), @r"
+        OBJECT                                HEALTH        REASON
+        workload-definition/web               -             -
+        └─ used by workload-instance/web-eu   Reconciling   RolloutInProgress
+        ");
     }
 }
