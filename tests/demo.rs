@@ -32,12 +32,7 @@ fn demo() -> anyhow::Result<()> {
 
     let sample = sources.join("tests/demo");
     say("\n== a shop of eleven resources, in two regions with values of their own");
-    tptctl.run([
-        OsStr::new("apply"),
-        "-f".as_ref(),
-        sample.join("shop.yaml").as_ref(),
-        "--wait".as_ref(),
-    ])?;
+    tptctl.run([OsStr::new("apply"), "-f".as_ref(), sample.join("shop.yaml").as_ref(), "--wait".as_ref()])?;
     tptctl.run(["get", "workload-instances"])?;
 
     say("\n== another application, without writing a document");

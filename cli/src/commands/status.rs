@@ -63,7 +63,9 @@ impl Status {
             instance.directory.display()
         ));
         let programs: Vec<PathBuf> = state.processes.iter().map(|process| process.program.clone()).collect();
-        let versions = tokio::task::spawn_blocking(move || programs.iter().map(|program| version(program)).collect::<Vec<_>>()).await?;
+        let versions =
+            tokio::task::spawn_blocking(move || programs.iter().map(|program| version(program)).collect::<Vec<_>>())
+                .await?;
         let mut table = Table::new(["PROCESS", "STATE", "PID", "PORT", "RESTARTS", "UP", "VERSION"]);
         for (process, version) in state.processes.iter().zip(versions) {
             table.row(row(process, is_supervised, version));

@@ -119,19 +119,16 @@ impl Up {
     }
 }
 
-fn say_what_next(
-    instance: &Instance,
-    settings: &Settings,
-    was_running: bool,
-    session: &Session,
-) -> Result<()> {
+fn say_what_next(instance: &Instance, settings: &Settings, was_running: bool, session: &Session) -> Result<()> {
     let terminal = &session.terminal;
     let verb = if was_running { "was running already" } else { "is running" };
     terminal.note(format_args!("control plane `{}` {verb} at {}", instance.name, settings.server()?));
     terminal.note(format_args!("  data and logs   {}", instance.directory.display()));
     terminal.note(format_args!("  context         {} (now current)", instance.name));
     if settings.sandbox {
-        terminal.note("  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs");
+        terminal.note(
+            "  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs",
+        );
         let kubeconfig = sandbox::kubeconfig_path(&instance.sandbox_directory());
         terminal.note(format_args!("  kubeconfig      {}", kubeconfig.display()));
     }
