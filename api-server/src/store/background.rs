@@ -59,13 +59,13 @@ impl Store {
         let store = self.clone();
         tasks.spawn(async move { store.tail_log().await });
         let (store, config, stop) = (self.clone(), background, shutdown.clone());
-        let elections = tokio::spawn(async move { store.hold_elections(config, stop).await });
+        let mut elections = JoinSet::new();
+        elections.spawn(async move { store.hold_elections(config, stop).await });
         shutdown.cancelled().await;
         self.live.close();
         tasks.shutdown().await;
-        if elections.await.is_err() {
-            tracing::error!("the election task panicked");
-        }
+        // Ends by itself, after giving its lease back.
+        elections.join_all().await;
     }
 
     /// Stands for election again and again; between terms, passes nudges on to the holder.

@@ -1,0 +1,106 @@
+//! Namespaces and CRDs shared between workloads: who may use them, who deletes them, and inventory beside them.
+
+use threeport::v1::{
+    InventoryEntry, Lease, ListInventoryRequest, RecordRequest, RecordResponse, ResourceReference, SharedResource,
+};
+use uuid::Uuid;
+
+use crate::fixture::{World, workload};
+
+struct User {
+    replica: Uuid,
+    object: Uuid,
+    epoch: i64,
+}
+
+const RUNTIME: Uuid = Uuid::from_u128(7);
+
+async fn user(world: &World, name: &str, project: &str) -> User {
+    let object = world.create("workload", name, &[]).await;
+    let sql = world.sql().await;
+    sql.execute("UPDATE objects SET project = $2 WHERE id = $1", &[&object, &project]).await.unwrap();
+    let replica = world.replica().await;
+    User { replica, object, epoch: world.begin(replica, object).await.epoch }
+}
+
+async fn record(
+    world: &World,
+    user: &User,
+    request: RecordRequest,
+) -> Result<RecordResponse, api_server::error::Error> {
+    let lease = Some(Lease { controller: Some(workload()), object_id: user.object.to_string(), epoch: user.epoch });
+    let request =
+        RecordRequest { replica: user.replica.to_string(), lease, runtime_id: RUNTIME.to_string(), ..request };
+    world.store.record(request, world.caller()).await
+}
+
+fn named(kind: &str, name: &str) -> SharedResource {
+    SharedResource { kind: kind.into(), name: name.into(), ..Default::default() }
+}
+
+async fn claim(world: &World, user: &User, kind: &str, name: &str) -> (bool, String) {
+    let request = RecordRequest { claims: vec![named(kind, name)], ..Default::default() };
+    let claim = record(world, user, request).await.unwrap().claims.remove(0);
+    (claim.granted, claim.reason)
+}
+
+async fn release(world: &World, user: &User, name: &str) -> bool {
+    let request = RecordRequest { releases: vec![named("Namespace", name)], ..Default::default() };
+    record(world, user, request).await.unwrap().releases.remove(0).granted
+}
+
+#[tokio::test]
+async fn the_first_project_owns_a_namespace_and_the_last_user_deletes_it() {
+    let world = World::new().await;
+    let (a, b) = (user(&world, "a", "one").await, user(&world, "b", "one").await);
+    let foreign = user(&world, "c", "two").await;
+    assert_eq!(claim(&world, &a, "Namespace", "shop").await, (true, String::new()));
+    assert_eq!(claim(&world, &b, "Namespace", "shop").await, (true, String::new()));
+    assert_eq!(claim(&world, &foreign, "Namespace", "shop").await, (false, "OtherProject".into()));
+    assert_eq!(claim(&world, &a, "Namespace", "kube-system").await, (false, "Reserved".into()));
+    for user in [&a, &foreign] {
+        assert!(claim(&world, user, "CustomResourceDefinition", "widgets.acme.io").await.0, "no project owns a CRD");
+    }
+    let made = |made_by_us| SharedResource { uid: "u1".into(), made_by_us, ..named("Namespace", "shop") };
+    record(&world, &a, RecordRequest { made: vec![made(true)], ..Default::default() }).await.unwrap();
+    record(&world, &b, RecordRequest { made: vec![made(false)], ..Default::default() }).await.unwrap();
+    assert!(!release(&world, &a, "shop").await, "another uses it");
+    assert!(release(&world, &b, "shop").await, "the last deletes what we made");
+    assert!(release(&world, &b, "shop").await, "and is told so again");
+    assert_eq!(claim(&world, &a, "Namespace", "shop").await, (false, "BeingDeleted".into()));
+    let gone = RecordRequest { gone: vec![named("Namespace", "shop")], ..Default::default() };
+    record(&world, &b, gone).await.unwrap();
+    assert!(claim(&world, &foreign, "Namespace", "shop").await.0);
+    assert!(!release(&world, &foreign, "shop").await, "nobody deletes what was there before");
+}
+
+#[tokio::test]
+async fn inventory_is_noted_under_the_lease_and_listed_by_page() {
+    let world = World::new().await;
+    let user = user(&world, "a", "one").await;
+    let resource = |name: &str| ResourceReference {
+        api_version: "v1".into(),
+        kind: "ConfigMap".into(),
+        namespace: "shop".into(),
+        name: name.into(),
+    };
+    let entries =
+        ["a", "b", "c", "b"].map(|name| InventoryEntry { resource: Some(resource(name)), ..Default::default() });
+    let request = RecordRequest { entries: entries.into(), removed: vec![resource("c")], ..Default::default() };
+    record(&world, &user, request).await.unwrap();
+    record(&world, &user, RecordRequest { removed: vec![resource("c")], ..Default::default() }).await.unwrap();
+    let page = |page_token| ListInventoryRequest {
+        runtime_id: RUNTIME.to_string(),
+        page_size: 1,
+        page_token,
+        ..Default::default()
+    };
+    let first = world.store.list_inventory(page(String::new())).await.unwrap();
+    let second = world.store.list_inventory(page(first.next_page_token)).await.unwrap();
+    let third = world.store.list_inventory(page(second.next_page_token)).await.unwrap();
+    assert_eq!(second.entries[0].resource, Some(resource("b")));
+    assert!(third.entries.is_empty() && third.next_page_token.is_empty());
+    let stale = User { epoch: user.epoch - 1, ..user };
+    let error = record(&world, &stale, RecordRequest::default()).await.unwrap_err();
+    assert_eq!(error.reason(), "LeaseLost");
+}
