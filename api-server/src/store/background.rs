@@ -10,13 +10,13 @@ use std::time::Duration;
 use futures::future;
 use tokio::sync::Notify;
 use tokio::task::JoinSet;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::nudges::{self, Channel};
 use super::retention::Retention;
-use super::sequencer::{Term, is_full};
+use super::sequencer::{RENEWAL, Term, is_full};
 use super::{Store, due};
 use crate::error::{Chain, Result};
 use crate::hints;
@@ -130,30 +130,49 @@ impl Store {
         tasks.shutdown().await;
     }
 
-    /// Gives positions until the term is over.
+    /// Gives positions until the term is over. Idle, it only reads, but for a renewal each second.
     async fn give_positions(&self, term: Term) {
+        let mut renew_at = Instant::now();
         loop {
-            match self.position_batch(term).await {
-                Ok(None) => return,
-                Ok(Some(appended)) => {
-                    self.bells.due.notify_one();
-                    if appended > 0 {
-                        self.bells.positioned.notify_one();
-                        self.nudge(Channel::Positioned).await;
-                    }
-                    if is_full(appended) {
-                        continue;
-                    }
-                }
+            match self.position_next(term, &mut renew_at).await {
+                Ok(Progress::Over) => return,
+                Ok(Progress::More) => continue,
+                Ok(Progress::Idle) => {}
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "giving positions failed; retrying");
                     tokio::time::sleep(AFTER_FAILURE).await;
                 }
             }
-            let rung = future::select(Box::pin(self.committed.notified()), Box::pin(self.bells.remote.notified()));
-            let _ = timeout(POLL, rung).await;
+            tokio::select! {
+                // What commits without a change may still make work due.
+                () = self.committed.notified() => self.bells.due.notify_one(),
+                () = self.bells.remote.notified() => self.bells.due.notify_one(),
+                () = tokio::time::sleep(POLL) => {}
+            }
         }
     }
+
+    async fn position_next(&self, term: Term, renew_at: &mut Instant) -> Result<Progress> {
+        if Instant::now() < *renew_at && !self.has_unpositioned().await? {
+            return Ok(Progress::Idle);
+        }
+        let Some(appended) = self.position_batch(term).await? else { return Ok(Progress::Over) };
+        *renew_at = Instant::now() + RENEWAL;
+        if appended > 0 {
+            self.bells.due.notify_one();
+            self.bells.positioned.notify_one();
+            self.nudge(Channel::Positioned).await;
+        }
+        Ok(if is_full(appended) { Progress::More } else { Progress::Idle })
+    }
+}
+
+/// What one look at the unpositioned commits came to.
+enum Progress {
+    More,
+    Idle,
+    /// Another term has begun.
+    Over,
 }
 
 /// Runs `task` again and again, `pause` apart.

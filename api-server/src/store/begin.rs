@@ -18,8 +18,8 @@ use crate::error::{Error, Result};
 /// At most this many leases are taken by one request.
 const BATCH: usize = 100;
 
-/// The key of a row of work.
-pub type Key = (Uuid, String);
+/// The object, the controller and its kind: a token for one kind's controller must not reach another kind's of that name.
+type Key = (Uuid, String, String);
 
 /// A lease that was taken.
 pub struct Begun {
@@ -84,8 +84,8 @@ impl Store {
 
 fn key_of(item: &BeginItem, caller: Caller<'_>) -> Result<Key> {
     caller.check(item.controller.as_ref())?;
-    let name = item.controller.as_ref().map(|controller| controller.name.clone()).unwrap_or_default();
-    Ok((parse_id("items.object_id", &item.object_id)?, name))
+    let controller = item.controller.clone().unwrap_or_default();
+    Ok((parse_id("items.object_id", &item.object_id)?, controller.name, controller.kind))
 }
 
 fn refused(outcome: &str) -> BeginResult {
@@ -95,25 +95,26 @@ fn refused(outcome: &str) -> BeginResult {
 async fn take_and_read(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<(BTreeMap<Key, Taken>, Reading)> {
     let taken = take(tx, replica, keys).await?;
     let begun = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Begun(_)));
-    let ids = begun.map(|((id, _), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+    let ids = begun.map(|((id, ..), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
     let reading = if ids.is_empty() { Reading::default() } else { read(tx, &ids).await? };
     Ok((taken, reading))
 }
 
 /// Locks the rows, decides on each and takes what may be taken.
 async fn take(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<BTreeMap<Key, Taken>> {
-    let ids = keys.iter().map(|(id, _)| *id).collect::<Vec<_>>();
-    let controllers = keys.iter().map(|(_, controller)| controller.as_str()).collect::<Vec<_>>();
+    let ids = keys.iter().map(|(id, ..)| *id).collect::<Vec<_>>();
+    let controllers = keys.iter().map(|(_, controller, _)| controller.as_str()).collect::<Vec<_>>();
+    let kinds = keys.iter().map(|(.., kind)| kind.as_str()).collect::<Vec<_>>();
     replicas::check_alive(tx, replica).await?;
     let lock = tx
         .prepare_cached(
-            "SELECT w.object_id, w.controller, w.holder,
+            "SELECT w.object_id, w.controller, w.kind, w.holder,
                     COALESCE(w.due_at <= clock_timestamp(), false) AS is_due,
                     w.holder IS NOT NULL AND w.holder <> $3
                         AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = w.holder AND r.expires_at > clock_timestamp())
                         AS is_abandoned
-             FROM work w JOIN UNNEST($1::uuid[], $2::text[]) AS a (id, controller)
-                  ON w.object_id = a.id AND w.controller = a.controller
+             FROM work w JOIN UNNEST($1::uuid[], $2::text[], $4::text[]) AS a (id, controller, kind)
+                  ON w.object_id = a.id AND w.controller = a.controller AND w.kind = a.kind
              ORDER BY w.object_id, w.controller FOR UPDATE OF w",
         )
         .await?;
@@ -127,14 +128,14 @@ async fn take(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<BTree
         )
         .await?;
     // Two statements on one round trip: the second sees what committed while the first waited for locks.
-    let asked: [&(dyn ToSql + Sync); 3] = [&ids, &controllers, &replica];
+    let asked: [&(dyn ToSql + Sync); 4] = [&ids, &controllers, &replica, &kinds];
     let (rows, blocked) = tokio::try_join!(tx.query(&lock, &asked), tx.query(&blocked, &asked[..1]))?;
     let blocked = blocked.iter().map(|row| row.get::<_, Uuid>(0)).collect::<HashSet<_>>();
     let mut taken = keys.iter().map(|key| (key.clone(), Taken::Gone)).collect::<BTreeMap<_, _>>();
     let mut free = Lots::default();
     let mut waiting = Lots::default();
     for row in &rows {
-        let key: Key = (row.get("object_id"), row.get("controller"));
+        let key: Key = (row.get("object_id"), row.get("controller"), row.get("kind"));
         let holder: Option<Uuid> = row.get("holder");
         let is_abandoned: bool = row.get("is_abandoned");
         let decided = if holder.is_some_and(|holder| holder != replica) && !is_abandoned {
@@ -201,19 +202,19 @@ async fn hold(tx: &Transaction<'_>, replica: Uuid, free: &Lots) -> Result<Vec<(K
              SET holder = $4, epoch = w.epoch + 1, full_looks = CASE WHEN a.contested THEN $5 ELSE w.full_looks END
              FROM UNNEST($1::uuid[], $2::text[], $3::boolean[]) AS a (id, controller, contested)
              WHERE w.object_id = a.id AND w.controller = a.controller
-             RETURNING w.object_id, w.controller, w.epoch, w.wanted, w.attempts, w.full_looks, w.traceparent",
+             RETURNING w.object_id, w.controller, w.kind, w.epoch, w.wanted, w.attempts, w.full_looks, w.traceparent",
         )
         .await?;
     let rows = tx.query(&statement, &[&free.ids, &free.controllers, &free.contested, &replica, &FULL_LOOKS]).await?;
     let begun = |row: &tokio_postgres::Row| {
         let begun = Begun {
-            epoch: row.get(2),
-            wanted: row.get(3),
-            attempts: row.get(4),
-            full_look: row.get::<_, i16>(5) > 0,
-            traceparent: row.get(6),
+            epoch: row.get("epoch"),
+            wanted: row.get("wanted"),
+            attempts: row.get("attempts"),
+            full_look: row.get::<_, i16>("full_looks") > 0,
+            traceparent: row.get("traceparent"),
         };
-        ((row.get(0), row.get(1)), begun)
+        ((row.get("object_id"), row.get("controller"), row.get("kind")), begun)
     };
     Ok(rows.iter().map(begun).collect())
 }

@@ -19,6 +19,8 @@ use crate::error::{Error, Result};
 pub struct Ending {
     pub object: Uuid,
     pub controller: String,
+    /// The controller's kind.
+    pub kind: String,
     pub epoch: i64,
     pub wanted: i64,
     pub fields: Option<Map<String, Value>>,
@@ -57,20 +59,21 @@ impl Ending {
             cleaned_up: item.cleaned_up,
             inventory: InventoryWrite::parse(&item.runtime_id, item.entries, item.removed)?,
             controller: controller.name,
+            kind: controller.kind,
         };
-        let violations = ending.check(&controller.kind, registry);
+        let violations = ending.check(registry);
         if violations.is_empty() { Ok(ending) } else { Err(Error::Invalid(violations)) }
     }
 
     /// Stored text that nobody could read again must not get in.
-    fn check(&self, kind: &str, registry: &Registry) -> Vec<Violation> {
+    fn check(&self, registry: &Registry) -> Vec<Violation> {
         let mut violations = Vec::new();
         if let Some(fields) = &self.fields {
             let json = Value::Object(
                 fields.iter().filter(|(_, value)| !value.is_null()).map(|(n, v)| (n.clone(), v.clone())).collect(),
             );
             check_nul(&json, "status", &mut violations);
-            if let Some(descriptor) = registry.get(kind).and_then(|kind| kind.status())
+            if let Some(descriptor) = registry.get(&self.kind).and_then(|kind| kind.status())
                 && let Err(error) = dynamic_from_json(descriptor, json)
             {
                 violations.push(Violation::new("status", error.to_string()));

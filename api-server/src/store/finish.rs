@@ -185,7 +185,8 @@ async fn lock(tx: &Transaction<'_>, replica: Uuid, ending: &Ending) -> Result<Op
         .await?;
     let id: [&(dyn ToSql + Sync); 1] = [&ending.object];
     let (object, work) = tokio::try_join!(tx.query_opt(&object, &id), tx.query(&work, &id))?;
-    let Some(row) = object.as_ref().map(Row::from) else { return Ok(None) };
+    let row = object.as_ref().map(Row::from).filter(|row| row.kind == ending.kind);
+    let Some(row) = row else { return Ok(None) };
     let Some(own) = work.iter().find(|row| row.get::<_, String>("controller") == ending.controller) else {
         return Ok(None);
     };
@@ -259,7 +260,7 @@ async fn store_work(tx: &Transaction<'_>, held: &Held, ending: &Ending, next: Ne
     Ok(())
 }
 
-/// Attachments that this reconcile, which saw none of them, has pruned.
+/// Attachments whose deletion this reconcile saw: what they contributed is pruned.
 async fn deleting_attachments(tx: &Transaction<'_>, target: Uuid) -> Result<BTreeSet<Uuid>> {
     let select = tx
         .prepare_cached(

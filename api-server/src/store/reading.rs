@@ -37,7 +37,7 @@ const USES: &str = "r.from_id AS for_id FROM object_refs r JOIN objects o ON o.i
     LEFT JOIN objects p ON p.id = o.owner_id WHERE r.from_id = ANY($1) AND o.kind <> 'project' ORDER BY o.id";
 const ATTACHMENTS: &str = "r.to_id AS for_id FROM object_refs r JOIN objects o ON o.id = r.from_id
     LEFT JOIN objects p ON p.id = o.owner_id
-    WHERE r.to_id = ANY($1) AND o.kind = 'attachment' AND o.deleted_at IS NULL ORDER BY o.name, o.id";
+    WHERE r.to_id = ANY($1) AND o.kind = 'attachment' ORDER BY o.name, o.id";
 const CHILDREN: &str = "o.owner_id AS for_id FROM objects o LEFT JOIN objects p ON p.id = o.owner_id
     WHERE o.owner_id = ANY($1) ORDER BY o.kind, o.name";
 const PINS: &str = "SELECT o.id, g.definition_id, g.spec, g.status FROM objects o

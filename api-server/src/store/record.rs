@@ -22,6 +22,8 @@ struct Note {
     replica: Uuid,
     object: Uuid,
     controller: String,
+    /// The controller's kind.
+    kind: String,
     epoch: i64,
     runtime: Uuid,
     inventory: InventoryWrite,
@@ -60,10 +62,12 @@ impl Store {
 impl Note {
     fn parse(request: RecordRequest) -> Result<Self> {
         let lease = request.lease.unwrap_or_default();
+        let controller = lease.controller.unwrap_or_default();
         Ok(Self {
             replica: parse_id("replica", &request.replica)?,
             object: parse_id("lease.object_id", &lease.object_id)?,
-            controller: lease.controller.unwrap_or_default().name,
+            controller: controller.name,
+            kind: controller.kind,
             epoch: lease.epoch,
             runtime: parse_id("runtime_id", &request.runtime_id)?,
             inventory: InventoryWrite::parse(&request.runtime_id, request.entries, request.removed)?,
@@ -100,10 +104,12 @@ impl Note {
         let statement = tx
             .prepare_cached(
                 "SELECT o.project FROM work w JOIN objects o ON o.id = w.object_id
-                 WHERE w.object_id = $1 AND w.controller = $2 AND w.holder = $3 AND w.epoch = $4 FOR UPDATE OF w",
+                 WHERE w.object_id = $1 AND w.controller = $2 AND w.holder = $3 AND w.epoch = $4
+                   AND w.kind = $5 FOR UPDATE OF w",
             )
             .await?;
-        let row = tx.query_opt(&statement, &[&self.object, &self.controller, &self.replica, &self.epoch]).await?;
+        let row =
+            tx.query_opt(&statement, &[&self.object, &self.controller, &self.replica, &self.epoch, &self.kind]).await?;
         row.map(|row| row.get(0)).ok_or_else(|| Error::Precondition {
             reason: "LeaseLost",
             message: format!("the lease on `{}` is held by another; stop and forget this reconcile", self.object),

@@ -81,7 +81,8 @@ async fn prune_status(tx: &Transaction<'_>, age: f64) -> Result<bool> {
     let Some(last) = old.last() else { return Ok(false) };
     let commits = old.iter().map(|row| row.get::<_, i64>(1)).collect::<Vec<_>>();
     // First the watermark: whoever reads afterwards is told, whoever reads before has a snapshot with all of it.
-    tx.execute("UPDATE sequencer SET first_position = $1", &[&(last.get::<_, i64>(0) + 1)]).await?;
+    tx.execute("UPDATE sequencer SET first_position = GREATEST(first_position, $1)", &[&(last.get::<_, i64>(0) + 1)])
+        .await?;
     tx.execute("DELETE FROM changes WHERE commit_id = ANY($1) AND type = 'status'", &[&commits]).await?;
     tx.execute(
         "DELETE FROM commits c WHERE id = ANY($1) AND NOT EXISTS (SELECT FROM changes h WHERE h.commit_id = c.id)",

@@ -17,6 +17,9 @@ const BATCH: i64 = 500;
 /// How long a holder that has died keeps others waiting.
 pub const TIME_TO_LIVE: Duration = Duration::from_secs(3);
 
+/// How often the lease is renewed while nothing is written.
+pub const RENEWAL: Duration = Duration::from_secs(1);
+
 /// The right to give positions, until somebody else has a higher epoch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Term {
@@ -36,6 +39,13 @@ impl Store {
             )
             .await?;
         Ok(row.map(|row| Term { holder, epoch: row.get(0) }))
+    }
+
+    /// Whether any commit waits for its position.
+    pub async fn has_unpositioned(&self) -> Result<bool> {
+        let connection = self.pool.get().await?;
+        let statement = connection.prepare_cached("SELECT EXISTS (SELECT FROM unpositioned)").await?;
+        Ok(connection.query_one(&statement, &[]).await?.get(0))
     }
 
     /// Gives positions to the next commits and renews the lease; none if the term is over.

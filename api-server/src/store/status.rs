@@ -23,8 +23,7 @@ pub struct View {
 
 /// What a Finish says of the status.
 pub struct Statement<'a> {
-    /// Fields; none leaves them as they are. A sole controller's are complete: what it leaves out is unset. Of several
-    /// controllers each keeps its own: what one leaves out stays, null unsets.
+    /// Fields to set, whole; null unsets one, and what is left out stays: it may be another controller's.
     pub fields: Option<&'a Map<String, Value>>,
     pub conditions: &'a [Condition],
     /// All controllers of the object, this one as it is after the Finish.
@@ -47,9 +46,6 @@ pub fn merge(stored: &Value, statement: &Statement<'_>) -> Value {
     let stored = stored.as_object().cloned().unwrap_or_default();
     let mut merged = stored.clone();
     if let Some(fields) = statement.fields {
-        if statement.views.len() <= 1 {
-            merged.retain(|name, _| name == CONDITIONS || name == OBSERVED_GENERATION);
-        }
         for (name, value) in fields.iter().filter(|(name, _)| *name != CONDITIONS && *name != OBSERVED_GENERATION) {
             if value.is_null() {
                 merged.remove(name);
@@ -159,14 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sole_controllers_fields_are_complete() {
-        let stored = json!({ "nodes": 3, "reachable": true, "observed_generation": "1" });
-        let after = merged(&stored, &json!({ "nodes": 2 }), &[], &[view("a", 2, None)], 1);
-        assert_eq!(after, json!({ "nodes": 2, "observed_generation": "2" }));
-    }
-
-    #[test]
-    fn several_controllers_keep_what_others_say() {
+    fn what_a_statement_leaves_out_stays() {
         let stored = json!({ "mine": 1, "theirs": 2, "gone": 3 });
         let views = [view("a", 1, None), view("b", 1, None)];
         let after = merged(&stored, &json!({ "mine": 4, "gone": null, "observed_generation": "9" }), &[], &views, 1);

@@ -55,6 +55,7 @@ impl Place {
         // Counted first: a refused one gives its place back by being dropped.
         let taken = live.watchers.fetch_add(1, Ordering::Relaxed);
         let place = Place(live.clone());
+        metrics::gauge!("threeport_watches").increment(1.0);
         if taken >= MAX_WATCHERS {
             return Err(Error::TooMuch(format!("{taken} watches are open; close some or watch more kinds with one")));
         }
@@ -65,6 +66,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.0.watchers.fetch_sub(1, Ordering::Relaxed);
+        metrics::gauge!("threeport_watches").decrement(1.0);
     }
 }
 

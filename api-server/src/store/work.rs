@@ -113,6 +113,7 @@ impl Store {
 struct Asked {
     ids: Vec<Uuid>,
     controllers: Vec<String>,
+    kinds: Vec<String>,
     drift: Vec<bool>,
     traceparent: String,
 }
@@ -125,13 +126,16 @@ impl Asked {
         let mut asked = Asked {
             ids: Vec::new(),
             controllers: Vec::new(),
+            kinds: Vec::new(),
             drift: Vec::new(),
             traceparent: caller.cause.traceparent.clone(),
         };
         for item in items {
             caller.check(item.controller.as_ref())?;
             asked.ids.push(parse_id("items.object_id", &item.object_id)?);
-            asked.controllers.push(item.controller.clone().unwrap_or_default().name);
+            let controller = item.controller.clone().unwrap_or_default();
+            asked.controllers.push(controller.name);
+            asked.kinds.push(controller.kind);
             asked.drift.push(item.drift);
         }
         Ok(asked)
@@ -142,11 +146,12 @@ async fn wake_asked(tx: &Transaction<'_>, asked: &Asked) -> Result<u64> {
     let statement = tx
         .prepare_cached(
             "WITH asked AS (
-                 SELECT id, controller, bool_and(drift) AS drift
-                 FROM UNNEST($1::uuid[], $2::text[], $3::boolean[]) AS a (id, controller, drift) GROUP BY id, controller),
+                 SELECT id, controller, kind, bool_and(drift) AS drift
+                 FROM UNNEST($1::uuid[], $2::text[], $3::boolean[], $5::text[]) AS a (id, controller, drift, kind)
+                 GROUP BY id, controller, kind),
              locked AS (
                  SELECT w.object_id, w.controller FROM work w
-                 JOIN asked a ON a.id = w.object_id AND a.controller = w.controller
+                 JOIN asked a ON a.id = w.object_id AND a.controller = w.controller AND a.kind = w.kind
                  JOIN objects o ON o.id = w.object_id
                  WHERE NOT (a.drift AND (w.gave_up OR COALESCE(o.spec -> 'paused' = 'true'::jsonb, false)))
                  ORDER BY w.object_id, w.controller FOR UPDATE OF w)
@@ -155,5 +160,7 @@ async fn wake_asked(tx: &Transaction<'_>, asked: &Asked) -> Result<u64> {
              FROM locked l WHERE w.object_id = l.object_id AND w.controller = l.controller",
         )
         .await?;
-    Ok(tx.execute(&statement, &[&asked.ids, &asked.controllers, &asked.drift, &asked.traceparent]).await?)
+    Ok(tx
+        .execute(&statement, &[&asked.ids, &asked.controllers, &asked.drift, &asked.traceparent, &asked.kinds])
+        .await?)
 }

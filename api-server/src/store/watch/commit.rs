@@ -73,14 +73,9 @@ impl Commit {
         let kind: String = row.get("kind");
         let (spec, status): (Option<Value>, Option<Value>) = (row.get("spec"), row.get("status"));
         self.size += spec.iter().chain(&status).map(size_of).sum::<usize>();
-        // A kind that is gone leaves nobody who could say which of its fields are secret.
-        let spec = match (spec, store.kind(&kind).await) {
-            (Some(mut spec), Ok(kind)) => {
-                kind.redact(&mut spec);
-                Some(spec)
-            }
-            (_, Ok(_)) | (None, _) | (_, Err(Error::UnknownKind(_))) => None,
-            (Some(_), Err(error)) => return Err(error),
+        let spec = match spec {
+            Some(spec) => redacted(store, &kind, spec).await?,
+            None => None,
         };
         self.changes.push(Recorded {
             change_type: row.get("type"),
@@ -103,6 +98,18 @@ impl Commit {
             changes: Vec::new(),
             size: 1,
         }
+    }
+}
+
+/// None of a kind that is gone: nobody could say which of its fields are secret.
+async fn redacted(store: &Store, kind: &str, mut spec: Value) -> Result<Option<Value>> {
+    match store.kind(kind).await {
+        Ok(kind) => {
+            kind.redact(&mut spec);
+            Ok(Some(spec))
+        }
+        Err(Error::UnknownKind(_)) => Ok(None),
+        Err(error) => Err(error),
     }
 }
 
