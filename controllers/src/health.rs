@@ -2,6 +2,8 @@
 
 mod workloads;
 
+pub use workloads::pod_trouble;
+
 use std::fmt;
 
 use serde_json::Value;

@@ -3,5 +3,13 @@
 //! Architecture invariant: deciding is pure, and only `clients` speaks to the outside world.
 
 pub mod clients;
-pub mod health;
-pub mod resource;
+pub mod config;
+pub mod registry;
+pub mod status_port;
+
+mod drift;
+mod health;
+mod resource;
+mod runtime_instance;
+mod workload;
+mod workload_instance;

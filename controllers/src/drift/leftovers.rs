@@ -1,0 +1,46 @@
+//! What deleted instances have left in a cluster, by a write that came too late.
+
+use std::collections::BTreeMap;
+
+use threeport_sdk::controller::LeaseGuard;
+
+use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
+use crate::resource::{display, is_namespace, is_shared};
+use crate::workload_instance::contents;
+use crate::workload_instance::plan::{Live, Observed};
+
+/// Deletes, by uid, what our manager made for an instance that has a tombstone. Claims, retained resources, and namespaces
+/// with something in them stay.
+pub async fn remove(cluster: &Cluster, lease: &LeaseGuard, by_instance: BTreeMap<String, Live>) {
+    for (instance_id, live) in by_instance {
+        for seen in live.values().filter(|seen| !seen.is_retained) {
+            match lease.guard(remove_one(cluster, seen)).await {
+                Ok(Ok(true)) => tracing::info!(instance_id, resource = display(&seen.reference), "removed a leftover of a deleted instance"),
+                Ok(Ok(false)) => {}
+                Ok(Err(error)) => tracing::warn!(instance_id, resource = display(&seen.reference), %error, "a leftover can't be removed"),
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+async fn remove_one(cluster: &Cluster, seen: &Observed) -> Result<bool> {
+    if is_shared(&seen.reference) {
+        if !is_namespace(&seen.reference) {
+            return Ok(false);
+        }
+        let Some(live) = cluster.get(&seen.reference).await?.filter(|live| live["metadata"]["uid"] == seen.uid.as_str()) else {
+            return Ok(false);
+        };
+        if contents::foreign(cluster, &live).await?.is_some() {
+            return Ok(false);
+        }
+    } else if !seen.is_ours() {
+        return Ok(false);
+    }
+    match cluster.delete(&seen.reference, &seen.uid).await {
+        Ok(Deletion::Gone | Deletion::Going(_)) => Ok(true),
+        Err(Error::Stale(_)) => Ok(false),
+        Err(error) => Err(error),
+    }
+}

@@ -1,0 +1,167 @@
+//! Makes one instance's resources be in its cluster as they should, and tells how they are.
+
+pub mod contents;
+pub mod plan;
+pub mod repairs;
+
+mod apply;
+mod claims;
+mod cleanup;
+mod desired;
+mod diagnosis;
+mod observe;
+mod outcome;
+mod ownership;
+mod paused;
+mod removal;
+mod report;
+mod source;
+mod volume_claims;
+mod work;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::json;
+use threeport::object::Object;
+use threeport::v1::{InventoryEntry, WorkloadInstance};
+use threeport_sdk::controller::{Context, Error as Failure, Next, Reconciler};
+
+use crate::clients::kubernetes::{Cluster, Clusters};
+use crate::drift::{Watch, Watches};
+use crate::resource::field_manager;
+use desired::{Desired, Owner, desired};
+use outcome::Round;
+use plan::{Step, plan};
+use source::Source;
+use work::Work;
+
+/// A runtime that isn't ready wakes its instances when it is; this is for a wake that got lost.
+const SLOW_LOOK: Duration = Duration::from_secs(300);
+
+/// Reconciles workload instances.
+pub struct WorkloadInstances {
+    pub clusters: Clusters,
+    pub watches: Watches,
+}
+
+impl Reconciler for WorkloadInstances {
+    type Object = WorkloadInstance;
+    const CONTROLLER: &'static str = "workload-instance";
+
+    async fn reconcile(&self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
+        let source = Source::of(context)?;
+        context.set_status(source.status());
+        if source.is_paused() {
+            return paused::reconcile(self, context, &source).await;
+        }
+        let resources = match source.render() {
+            Ok(resources) => resources,
+            Err(message) => return Err(not_ready(context, "ValuesInvalid", &message, true)),
+        };
+        let cluster = match self.cluster(context, &source) {
+            Ok(cluster) => cluster,
+            Err((reason, message)) => return Ok(wait_for_runtime(context, &reason, &message)),
+        };
+        let meta = context.object.meta().clone();
+        let watch = self.watches.on(&cluster, context.lease(), context.control(), context.control_plane_id());
+        let _in_flight = watch.begin(&meta.id);
+        context.set_runtime(cluster.runtime_id());
+        let owner = Owner { control_plane_id: context.control_plane_id(), instance_id: &meta.id };
+        let wanted = desired(observe::scoped(&cluster, resources, &source.namespace).await, owner);
+        let round = Round { cluster, watch, wanted, manager: field_manager(&meta.id), is_simulated: source.is_simulated(), status: source.status() };
+        round.run(context).await
+    }
+
+    async fn cleanup(&self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
+        cleanup::run(self, context).await
+    }
+
+    /// Instances on one cluster share a cap, so that a dead one can't hold all slots.
+    fn gate(&self, object: &WorkloadInstance) -> Option<String> {
+        let runtime = object.spec.as_ref()?.runtime.clone();
+        if runtime.contains('/') { Some(runtime) } else { Some(format!("{}/{runtime}", object.meta().project)) }
+    }
+}
+
+impl WorkloadInstances {
+    /// The instance's cluster, or why there is none now.
+    fn cluster(&self, context: &Context<WorkloadInstance>, source: &Source) -> Result<Arc<Cluster>, (String, String)> {
+        let Some(runtime) = &source.runtime else {
+            return Err(("RuntimeMissing".into(), "its runtime can't be read".into()));
+        };
+        let name = &runtime.meta().name;
+        let conditions = runtime.status.iter().flat_map(|status| &status.conditions);
+        let ready = conditions.into_iter().find(|condition| condition.r#type == "Ready");
+        // A runtime that nobody has looked at yet may well be there.
+        if let Some(ready) = ready.filter(|ready| ready.status == "False" && !context.object.is_deleting()) {
+            return Err((format!("Runtime{}", ready.reason), format!("runtime `{name}`: {}", ready.message)));
+        }
+        let invalid = |error: crate::clients::kubernetes::InvalidCredentials| {
+            ("RuntimeCredentialsInvalid".to_owned(), format!("runtime `{name}`: {error}"))
+        };
+        self.clusters.of(runtime).map_err(invalid)
+    }
+}
+
+/// Says why the instance isn't ready and how to go on: after an edit, or by itself.
+fn not_ready(context: &mut Context<WorkloadInstance>, reason: &str, message: &str, needs_edit: bool) -> Failure {
+    context.condition("Ready", false, reason, message);
+    if needs_edit { Failure::give_up(reason, message) } else { Failure::Retry(anyhow::anyhow!("{reason}: {message}")) }
+}
+
+/// Waiting is no error: the runtime's readiness wakes its users.
+fn wait_for_runtime(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -> Next {
+    context.condition("Ready", false, reason, message);
+    Next::CheckIn(SLOW_LOOK)
+}
+
+impl Round {
+    /// Claims, looks, plans, acts and reports.
+    async fn run(mut self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
+        let refused = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
+        if let Some(refused) = refused.first() {
+            return Err(self.refused(context, refused));
+        }
+        self.watch.follow(self.wanted.iter().map(|one| &one.reference));
+        let live = match self.observe(context).await? {
+            Ok(live) => live,
+            Err(error) => return Err(self.unreachable(context, &error)),
+        };
+        if let Err(error) = self.yield_to_autoscalers(context).await? {
+            return Err(self.unreachable(context, &error));
+        }
+        let steps = plan(&self.wanted, context.inventory(), &live);
+        let spec = context.object.spec.clone().unwrap_or_default();
+        let inventory = context.inventory().to_vec();
+        let work = Work {
+            cluster: &self.cluster,
+            lease: &context.lease().clone(),
+            manager: &self.manager,
+            control_plane_id: &context.control_plane_id().to_owned(),
+            instance_id: &context.object.meta().id.clone(),
+            adopt: &spec.adopt,
+            inventory: &inventory,
+            live: &live,
+            desired: &self.wanted,
+        };
+        let mut outcomes = work.apply(&steps).await?;
+        claims::record_made(context, self.cluster.runtime_id(), &self.wanted, &outcomes).await?;
+        let is_whole = outcomes.iter().all(|outcome| outcome.error.is_none()) && outcomes.len() == self.wanted.len();
+        // What replaces something comes before what it replaces goes.
+        let removed = if is_whole { self.remove(context, &steps).await? } else { outcome::Removals::default() };
+        self.revive_shared(&mut outcomes).await?;
+        self.explain(context, &mut outcomes).await?;
+        self.report(context, outcomes, removed).await
+    }
+}
+
+/// What a removal leaves in the inventory, as the cluster's own and kept.
+fn kept(entry: &InventoryEntry) -> InventoryEntry {
+    InventoryEntry { observed: true, retained: true, applied_hash: String::new(), managed_hash: String::new(), ..entry.clone() }
+}
+
+/// The instance's status while nothing is known of its resources.
+fn status_of_error(health: &str) -> serde_json::Value {
+    json!({ "health": health })
+}

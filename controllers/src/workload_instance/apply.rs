@@ -1,0 +1,299 @@
+//! Bringing one resource where it should be: first applies, changes and repairs.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use serde_json::Value;
+use threeport::render::Resource;
+use threeport_sdk::controller::{Error as Failure, EventType};
+
+use super::ownership::{Lost, lost, resolve_yields};
+use super::plan::key;
+use super::repairs::Repairs;
+use super::work::{Note, Outcome, Work};
+use crate::clients::kubernetes::{Applied, Apply, Error, FieldConflict, Identity, Result};
+use crate::resource::{
+    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, annotation, display, is_terminating, label, ownership_hash, resource_version, set_label, uid,
+};
+
+/// An object that changes under our hands is read again this often.
+const ATTEMPTS: usize = 4;
+
+impl Work<'_> {
+    /// Applies what isn't known to be in the cluster, without force: what others manage stays theirs.
+    pub async fn create(&self, index: usize) -> std::result::Result<Outcome, Failure> {
+        let one = &self.desired[index];
+        if one.is_shared {
+            return self.create_shared(index).await;
+        }
+        let mut outcome = self.outcome(index);
+        let apply = Apply { object: &one.value, manager: self.manager, force: false, known: None };
+        let applied = match self.under_lease(self.cluster.apply(apply)).await? {
+            Err(Error::Conflict { message, conflicts }) => self.adopt(&mut outcome, &message, conflicts).await?,
+            applied => applied,
+        };
+        self.note_applied(&mut outcome, applied);
+        Ok(outcome)
+    }
+
+    /// Takes the fields of managers that the instance says to take from; reports the others.
+    async fn adopt(&self, outcome: &mut Outcome, message: &str, conflicts: Vec<FieldConflict>) -> std::result::Result<Result<Applied>, Failure> {
+        let one = &self.desired[outcome.index];
+        let resource = Resource::new(one.value.clone());
+        let takes = |manager: &str| {
+            self.adopt.iter().any(|adoption| {
+                let is_named = adoption.managers.is_empty() || adoption.managers.iter().any(|named| named == manager);
+                is_named && resource.is_selected(adoption.resource.as_ref())
+            })
+        };
+        if !conflicts.iter().all(|conflict| takes(&conflict.manager)) {
+            let explained = self.explain(outcome.index, message, &conflicts).await?;
+            return Ok(Err(Error::Conflict { message: explained, conflicts }));
+        }
+        let apply = Apply { object: &one.value, manager: self.manager, force: true, known: None };
+        let applied = self.under_lease(self.cluster.apply(apply)).await?;
+        if applied.is_ok() {
+            let taken = conflicts.iter().map(|conflict| format!("`{}` from `{}`", conflict.field, conflict.manager)).collect::<Vec<_>>();
+            let text = format!("{}: took {}", display(&one.reference), taken.join(", "));
+            outcome.notes.push(Note { event_type: EventType::Normal, reason: "Adopted", text });
+        }
+        Ok(applied)
+    }
+
+    /// Names whoever manages what we were about to apply.
+    async fn explain(&self, index: usize, message: &str, conflicts: &[FieldConflict]) -> std::result::Result<String, Failure> {
+        let reference = &self.desired[index].reference;
+        let live = self.lease.guard(self.cluster.get(reference)).await?.ok().flatten().unwrap_or_default();
+        let other = label(&live, INSTANCE_LABEL);
+        if !other.is_empty() && other != self.instance_id {
+            return Ok(format!(
+                "{} belongs to the workload-instance with id `{other}`; use another name or namespace, or delete that one first",
+                display(reference)
+            ));
+        }
+        let mut managers = conflicts.iter().map(|conflict| format!("`{}`", conflict.manager)).collect::<Vec<_>>();
+        managers.dedup();
+        let managers = managers.join(", ");
+        Ok(format!("{} is managed by {managers}; list it in `adopt` to take it over ({message})", display(reference)))
+    }
+
+    /// Applies a change to what is ours, if it still is the object that was seen under this lease.
+    pub async fn change(&self, index: usize) -> std::result::Result<Outcome, Failure> {
+        let one = &self.desired[index];
+        if one.is_shared {
+            return self.change_shared(index).await;
+        }
+        let mut outcome = self.outcome(index);
+        outcome.entry.repairs.clear();
+        let seen = self.live.get(&key(&one.reference)).filter(|seen| one.yields.is_empty() && seen.uid == outcome.entry.uid);
+        if let Some(seen) = seen {
+            let known = Identity { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() };
+            let apply = Apply { object: &one.value, manager: self.manager, force: true, known: Some(&known) };
+            match self.under_lease(self.cluster.apply(apply)).await? {
+                Err(Error::Stale(_)) => {}
+                applied => {
+                    self.note_applied(&mut outcome, applied);
+                    return Ok(outcome);
+                }
+            }
+        }
+        self.apply_over_live(&mut outcome).await?;
+        Ok(outcome)
+    }
+
+    /// Reads the object and applies onto exactly that, again if it changes meanwhile.
+    async fn apply_over_live(&self, outcome: &mut Outcome) -> std::result::Result<(), Failure> {
+        for _ in 0..ATTEMPTS {
+            let applied = match self.read(outcome.index).await? {
+                Ok(live) => self.apply_onto(outcome, live.as_ref()).await?,
+                Err(error) => Err(error),
+            };
+            if !matches!(applied, Err(Error::Stale(_))) {
+                self.note_applied(outcome, applied);
+                return Ok(());
+            }
+        }
+        Self::note_error(outcome, Error::Stale("it changes faster than it can be applied; trying again".into()));
+        Ok(())
+    }
+
+    async fn read(&self, index: usize) -> std::result::Result<Result<Option<Value>>, Failure> {
+        self.lease.guard(self.cluster.get(&self.desired[index].reference)).await
+    }
+
+    /// One apply onto a live object, or onto nothing; an object that isn't ours (any more) is not forced.
+    async fn apply_onto(&self, outcome: &mut Outcome, live: Option<&Value>) -> std::result::Result<Result<Applied>, Failure> {
+        let one = &self.desired[outcome.index];
+        let mut value = one.value.clone();
+        let Some(live) = live else {
+            let apply = Apply { object: &value, manager: self.manager, force: false, known: None };
+            return self.under_lease(self.cluster.apply(apply)).await;
+        };
+        if is_terminating(live) {
+            return Ok(Err(Error::Terminating(format!("{} is being deleted; it is made again once it is gone", display(&one.reference)))));
+        }
+        resolve_yields(&mut value, &one.yields, live, self.manager);
+        let is_ours = uid(live) == outcome.entry.uid;
+        let known = Identity { uid: uid(live).to_owned(), resource_version: resource_version(live).to_owned() };
+        let apply = Apply { object: &value, manager: self.manager, force: is_ours, known: Some(&known) };
+        match self.under_lease(self.cluster.apply(apply)).await? {
+            Err(Error::Conflict { message, conflicts }) if !is_ours => self.adopt(outcome, &message, conflicts).await,
+            applied => Ok(applied),
+        }
+    }
+
+    /// Looks at something that isn't as we left it, and repairs it unless that is a fight.
+    pub async fn inspect(&self, index: usize) -> std::result::Result<Outcome, Failure> {
+        let one = &self.desired[index];
+        let mut outcome = self.outcome(index);
+        let live = match self.read(index).await? {
+            Ok(live) => live,
+            Err(error) => {
+                Self::note_error(&mut outcome, error);
+                return Ok(outcome);
+            }
+        };
+        let found = self.differences(&outcome, live.as_ref());
+        let mut repairs = Repairs::read(&outcome.entry.repairs);
+        if found.is_empty() {
+            repairs.settle();
+            outcome.entry.repairs = repairs.stored();
+            self.note_object(&mut outcome, live.unwrap_or_default());
+            return Ok(outcome);
+        }
+        let is_allowed = repairs.allows(&found, &live.as_ref().map(ownership_hash).unwrap_or_default(), now());
+        outcome.entry.repairs = repairs.stored();
+        outcome.contention = repairs.contended;
+        if !is_allowed {
+            self.note_object(&mut outcome, live.unwrap_or_default());
+            return Ok(outcome);
+        }
+        self.apply_over_live(&mut outcome).await?;
+        if outcome.error.is_none() {
+            let text = format!("{}: {}", display(&one.reference), sentence(&found));
+            outcome.notes.push(Note { event_type: EventType::Warning, reason: "DriftRepaired", text });
+        }
+        Ok(outcome)
+    }
+
+    /// What differs from what we left, beside what is yielded.
+    fn differences(&self, outcome: &Outcome, live: Option<&Value>) -> Vec<Lost> {
+        let one = &self.desired[outcome.index];
+        let whole = |path: &str| vec![Lost { path: path.to_owned(), manager: None }];
+        let Some(live) = live else { return whole(DELETED) };
+        if uid(live) != outcome.entry.uid {
+            return whole(REPLACED);
+        }
+        let mut wanted = one.value.clone();
+        one.yields.iter().for_each(|path| path.remove(&mut wanted));
+        let found = lost(&wanted, live, self.manager);
+        if found.is_empty() && annotation(live, APPLIED_HASH) != one.hash { whole(LATE) } else { found }
+    }
+
+    /// Notes the answer of an apply: uid, hashes and health.
+    pub fn note_applied(&self, outcome: &mut Outcome, applied: Result<Applied>) {
+        match applied {
+            Ok(applied) => {
+                outcome.has_written = true;
+                outcome.is_created = applied.is_created;
+                outcome.entry.applied_hash.clone_from(&self.desired[outcome.index].hash);
+                self.note_object(outcome, applied.object);
+            }
+            Err(error) => Self::note_error(outcome, error),
+        }
+    }
+
+    /// A namespace or CRD that may be there already: only what we make gets our label.
+    async fn create_shared(&self, index: usize) -> std::result::Result<Outcome, Failure> {
+        let one = &self.desired[index];
+        if !one.is_implied {
+            return self.change_shared(index).await;
+        }
+        let mut outcome = self.outcome(index);
+        match self.under_lease(self.cluster.create(&one.value, self.manager)).await? {
+            Ok(object) => self.note_applied(&mut outcome, Ok(Applied { object, is_created: true })),
+            Err(Error::AlreadyExists(_)) => match self.read(index).await? {
+                Ok(Some(object)) if is_terminating(&object) => {
+                    Self::note_error(&mut outcome, Error::Terminating(format!("{} is being deleted", display(&one.reference))));
+                }
+                Ok(Some(object)) => {
+                    let is_created = label(&object, CONTROL_PLANE_LABEL) == self.control_plane_id;
+                    self.note_applied(&mut outcome, Ok(Applied { object, is_created }));
+                }
+                Ok(None) => Self::note_error(&mut outcome, Error::Stale("it went as it was looked at".into())),
+                Err(error) => Self::note_error(&mut outcome, error),
+            },
+            Err(error) => Self::note_error(&mut outcome, error),
+        }
+        Ok(outcome)
+    }
+
+    /// Applies a described namespace or CRD, never forced; the label of our making stays as it is.
+    async fn change_shared(&self, index: usize) -> std::result::Result<Outcome, Failure> {
+        let one = &self.desired[index];
+        if one.is_implied {
+            return self.create_shared(index).await;
+        }
+        let mut outcome = self.outcome(index);
+        let live = match self.read(index).await? {
+            Ok(live) => live,
+            Err(error) => {
+                Self::note_error(&mut outcome, error);
+                return Ok(outcome);
+            }
+        };
+        let is_made_by_us = live.as_ref().is_none_or(|live| label(live, CONTROL_PLANE_LABEL) == self.control_plane_id);
+        let mut value = one.value.clone();
+        if is_made_by_us {
+            set_label(&mut value, CONTROL_PLANE_LABEL, self.control_plane_id);
+        }
+        let apply = Apply { object: &value, manager: self.manager, force: false, known: None };
+        let applied = match self.under_lease(self.cluster.apply(apply)).await? {
+            Err(Error::Conflict { message, conflicts }) => {
+                let message = self.explain(index, &message, &conflicts).await?;
+                Err(Error::Conflict { message, conflicts })
+            }
+            applied => applied,
+        };
+        self.note_applied(&mut outcome, applied);
+        outcome.is_created = is_made_by_us;
+        Ok(outcome)
+    }
+}
+
+const DELETED: &str = "(deleted)";
+const REPLACED: &str = "(replaced)";
+const LATE: &str = "(late write)";
+
+/// What happened to the fields, and who did it where that is known.
+fn sentence(lost: &[Lost]) -> String {
+    let one = |lost: &Lost| match (lost.path.as_str(), &lost.manager) {
+        (DELETED, _) => "had been deleted; made again".to_owned(),
+        (REPLACED, _) => "had been deleted and made by somebody else; taken back".to_owned(),
+        (LATE, _) => "had been overwritten by a late write of an older generation; restored".to_owned(),
+        (path, Some(manager)) => format!("`{path}` had been changed by `{manager}`; restored"),
+        (path, None) => format!("`{path}` had been removed; restored"),
+    };
+    lost.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map(|since| since.as_secs()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_repair_names_fields_and_managers_and_invents_neither() {
+        let lost = [
+            Lost { path: "spec.replicas".into(), manager: Some("kubectl-edit".into()) },
+            Lost { path: "spec.paused".into(), manager: None },
+        ];
+        assert_eq!(
+            sentence(&lost),
+            "`spec.replicas` had been changed by `kubectl-edit`; restored, `spec.paused` had been removed; restored"
+        );
+        assert_eq!(sentence(&[Lost { path: DELETED.into(), manager: None }]), "had been deleted; made again");
+    }
+}

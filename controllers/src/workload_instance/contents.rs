@@ -1,0 +1,86 @@
+//! Whether a namespace or CRD that we made still holds something that isn't ours to delete.
+
+use std::time::Duration;
+
+use futures::{StreamExt, TryStreamExt};
+use serde_json::Value;
+
+use crate::clients::kubernetes::{Cluster, Error, ResourceType, Result, Scope};
+use crate::resource::{INSTANCE_LABEL, display, is_retained, is_terminating, label, reference, text};
+
+/// Discovery may be this old: a kind that came since has hardly been used.
+const DISCOVERY_AGE: Duration = Duration::from_secs(60);
+const AT_ONCE: usize = 8;
+
+/// Made by the cluster in every namespace, or records that mean nothing without what they tell of.
+const BY_THE_CLUSTER: &[(&str, &str)] = &[
+    ("Event", ""),
+    ("Endpoints", ""),
+    ("EndpointSlice", ""),
+    ("Lease", ""),
+    ("ServiceAccount", "default"),
+    ("ConfigMap", "kube-root-ca.crt"),
+];
+
+/// The first thing in a namespace, or of a custom kind, that is foreign or retained.
+pub async fn foreign(cluster: &Cluster, container: &Value) -> Result<Option<String>> {
+    if container["kind"] == "Namespace" {
+        return in_namespace(cluster, text(&container["metadata"]["name"])).await;
+    }
+    let (group, kind) = (text(&container["spec"]["group"]), text(&container["spec"]["names"]["kind"]));
+    let versions = container["spec"]["versions"].as_array().into_iter().flatten();
+    let Some(version) = versions.into_iter().find(|version| version["served"] == true) else { return Ok(None) };
+    let resource = match cluster.resource_type(&format!("{group}/{}", text(&version["name"])), kind).await {
+        Err(Error::UnknownKind { .. }) => return Ok(None),
+        resource => resource?,
+    };
+    let items = cluster.list_metadata(&resource, &Scope::ALL).await?;
+    Ok(items.iter().find(|item| !is_terminating(item)).map(|item| display(&reference(item))))
+}
+
+async fn in_namespace(cluster: &Cluster, namespace: &str) -> Result<Option<String>> {
+    let types = cluster.namespaced_types(DISCOVERY_AGE).await?;
+    let looks = types.into_iter().filter(|found| !is_by_the_cluster(&found.kind, "")).map(|found| first(cluster, found, namespace));
+    let found = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
+    Ok(found.into_iter().flatten().next())
+}
+
+async fn first(cluster: &Cluster, resource: ResourceType, namespace: &str) -> Result<Option<String>> {
+    let scope = Scope { namespace, labels: "", fields: "" };
+    match cluster.list_metadata(&resource, &scope).await {
+        Ok(items) => Ok(items.iter().find(|item| is_foreign(item)).map(|item| display(&reference(item)))),
+        // Some kinds can't be listed, or went since discovery.
+        Err(Error::NotFound(_) | Error::Invalid(_)) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn is_by_the_cluster(kind: &str, name: &str) -> bool {
+    BY_THE_CLUSTER.iter().any(|(of_kind, named)| *of_kind == kind && *named == name)
+}
+
+/// Neither owned by another object, nor of the cluster's own, nor ours on its way out.
+fn is_foreign(item: &Value) -> bool {
+    let is_owned = item["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty());
+    let is_token = !text(&item["metadata"]["annotations"]["kubernetes.io/service-account.name"]).is_empty();
+    let is_leftover = !label(item, INSTANCE_LABEL).is_empty() && !is_retained(item);
+    let name = text(&item["metadata"]["name"]);
+    !is_owned && !is_token && !is_leftover && !is_terminating(item) && !is_by_the_cluster(text(&item["kind"]), name)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn what_the_cluster_makes_or_something_owns_is_not_foreign() {
+        let item = |kind: &str, metadata: Value| json!({ "apiVersion": "v1", "kind": kind, "metadata": metadata });
+        assert!(!is_foreign(&item("ConfigMap", json!({ "name": "kube-root-ca.crt" }))));
+        assert!(!is_foreign(&item("Pod", json!({ "name": "a", "ownerReferences": [{}] }))));
+        assert!(!is_foreign(&item("Pod", json!({ "name": "a", "deletionTimestamp": "now" }))));
+        assert!(is_foreign(&item("ConfigMap", json!({ "name": "theirs" }))));
+        assert!(is_foreign(&item("PersistentVolumeClaim", json!({ "name": "data", "labels": { INSTANCE_LABEL: "x" } }))));
+    }
+}

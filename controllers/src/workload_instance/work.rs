@@ -1,0 +1,141 @@
+//! Doing what the plan says: each write under the lease, bounded in number, phase by phase.
+
+use futures::StreamExt;
+use serde_json::Value;
+use threeport::v1::{Adoption, InventoryEntry};
+use threeport_sdk::controller::{Error as Failure, EventType, LeaseGuard};
+
+use super::desired::Desired;
+use super::plan::{Live, Observed, Step, entry, key};
+use super::repairs::{Contention, Repairs};
+use crate::clients::kubernetes::{Cluster, Error};
+use crate::health::{self, Health, State};
+
+/// Independent resources of one instance are applied this many at a time.
+const AT_ONCE: usize = 8;
+
+/// What every step of one reconcile needs.
+pub struct Work<'a> {
+    pub cluster: &'a Cluster,
+    pub lease: &'a LeaseGuard,
+    pub manager: &'a str,
+    pub control_plane_id: &'a str,
+    pub instance_id: &'a str,
+    pub adopt: &'a [Adoption],
+    pub inventory: &'a [InventoryEntry],
+    pub live: &'a Live,
+    pub desired: &'a [Desired],
+}
+
+/// Something to report.
+#[derive(Clone, Debug)]
+pub struct Note {
+    pub event_type: EventType,
+    pub reason: &'static str,
+    pub text: String,
+}
+
+/// What became of one desired resource.
+pub struct Outcome {
+    pub index: usize,
+    /// As the inventory should have it now.
+    pub entry: InventoryEntry,
+    pub health: Health,
+    /// The object as the cluster answered it, if it was asked.
+    pub object: Option<Value>,
+    pub is_created: bool,
+    pub has_written: bool,
+    pub notes: Vec<Note>,
+    pub contention: Option<Contention>,
+    pub error: Option<Error>,
+}
+
+impl Work<'_> {
+    /// Runs a call that changes the cluster, for as long as the lease is held.
+    pub async fn under_lease<T>(&self, call: impl Future<Output = T>) -> Result<T, Failure> {
+        self.lease.guard(call).await
+    }
+
+    /// Creates, changes, inspects and keeps, phase by phase. A phase that failed lets only the same phase go on.
+    pub async fn apply(&self, steps: &[Step]) -> Result<Vec<Outcome>, Failure> {
+        let mut outcomes = Vec::new();
+        for phase in 0..=4 {
+            let of_phase = steps.iter().filter(|step| self.phase(step) == Some(phase));
+            let results = futures::stream::iter(of_phase.map(|step| self.step(step))).buffer_unordered(AT_ONCE);
+            let results = results.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            outcomes.extend(results);
+            if phase == 0 && outcomes.iter().any(|outcome| outcome.error.is_some()) {
+                break;
+            }
+            if phase == 0 {
+                self.wait_for_definitions(&mut outcomes).await?;
+            }
+        }
+        outcomes.sort_by_key(|outcome| outcome.index);
+        Ok(outcomes)
+    }
+
+    fn phase(&self, step: &Step) -> Option<u8> {
+        match step {
+            Step::Create(index) | Step::Change(index) | Step::Inspect(index) | Step::Keep(index) => Some(self.desired[*index].phase),
+            Step::Prune(_) | Step::Retain(_) | Step::Release(_) => None,
+        }
+    }
+
+    async fn step(&self, step: &Step) -> Result<Outcome, Failure> {
+        match step {
+            Step::Create(index) => self.create(*index).await,
+            Step::Change(index) => self.change(*index).await,
+            Step::Inspect(index) => self.inspect(*index).await,
+            Step::Keep(index) => Ok(self.keep(*index)),
+            Step::Prune(_) | Step::Retain(_) | Step::Release(_) => unreachable!("removals have no phase"),
+        }
+    }
+
+    /// As we left it; what the watch or list said of its health holds.
+    fn keep(&self, index: usize) -> Outcome {
+        let one = &self.desired[index];
+        let mut outcome = self.outcome(index);
+        outcome.health = self.live.get(&key(&one.reference)).map_or_else(Health::healthy, |seen| seen.health.clone());
+        let mut repairs = Repairs::read(&outcome.entry.repairs);
+        repairs.settle();
+        outcome.entry.repairs = repairs.stored();
+        outcome.entry.health = outcome.health.summary();
+        outcome
+    }
+
+    /// An outcome in which nothing has happened yet.
+    pub fn outcome(&self, index: usize) -> Outcome {
+        let one = &self.desired[index];
+        let known = entry(self.inventory, &one.reference).cloned().unwrap_or_default();
+        let resource = Some(one.reference.clone());
+        Outcome {
+            index,
+            entry: InventoryEntry { resource, retained: one.is_retained, observed: false, ..known },
+            health: Health::healthy(),
+            object: None,
+            is_created: false,
+            has_written: false,
+            notes: Vec::new(),
+            contention: None,
+            error: None,
+        }
+    }
+
+    /// Notes what an apply or read answered.
+    pub fn note_object(&self, outcome: &mut Outcome, object: Value) {
+        let seen = Observed::of(&object, self.manager);
+        outcome.entry.uid = seen.uid;
+        outcome.entry.managed_hash = seen.managed_hash;
+        outcome.health = health::of(&object);
+        outcome.entry.health = outcome.health.summary();
+        outcome.object = Some(object);
+    }
+
+    /// Notes why a resource could not be brought where it should be.
+    pub fn note_error(outcome: &mut Outcome, error: Error) {
+        outcome.health = Health::new(State::Error, error.reason(), error.to_string());
+        outcome.entry.health = outcome.health.summary();
+        outcome.error = Some(error);
+    }
+}
