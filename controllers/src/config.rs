@@ -57,7 +57,8 @@ impl From<LogFormat> for telemetry::LogFormat {
 
 /// The token in a file, without the line's end.
 pub fn read_token(file: &Path) -> Result<String> {
-    let token = std::fs::read_to_string(file).with_context(|| format!("can't read the token in `{}`", file.display()))?;
+    let token =
+        std::fs::read_to_string(file).with_context(|| format!("can't read the token in `{}`", file.display()))?;
     Ok(token.trim().to_owned())
 }
 
@@ -70,7 +71,8 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Config::command().debug_assert();
-        let config = Config::try_parse_from(["x", "--token-file", "t", "--kinds", "workload,workload-instance"]).unwrap();
+        let config =
+            Config::try_parse_from(["x", "--token-file", "t", "--kinds", "workload,workload-instance"]).unwrap();
         assert_eq!(config.kinds, ["workload", "workload-instance"]);
         assert!(Config::try_parse_from(["x", "--token-file", "t", "--concurrency", "0"]).is_err());
     }

@@ -14,7 +14,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use threeport::v1::{InventoryEntry, ResourceReference};
-use threeport_sdk::controller::{ControlClient, LeaseGuard};
+use threeport_sdk::client::ControlClient;
+use threeport_sdk::controller::LeaseGuard;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
@@ -67,7 +68,13 @@ struct Suspects {
 
 impl Watches {
     /// The watch on a cluster, started if this process has none under this lease.
-    pub fn on(&self, cluster: &Arc<Cluster>, lease: &LeaseGuard, control: &ControlClient, control_plane_id: &str) -> Arc<Watch> {
+    pub fn on(
+        &self,
+        cluster: &Arc<Cluster>,
+        lease: &LeaseGuard,
+        control: &ControlClient,
+        control_plane_id: &str,
+    ) -> Arc<Watch> {
         let mut runtimes = locked(&self.runtimes);
         if let Some(held) = runtimes.get(cluster.runtime_id())
             && held.lease.replica() == lease.replica()

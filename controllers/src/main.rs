@@ -14,7 +14,9 @@ use tokio::signal::unix::{SignalKind, signal};
 #[tokio::main]
 async fn main() -> Result<()> {
     let config = Config::parse();
-    rustls::crypto::ring::default_provider().install_default().map_err(|_| anyhow!("a TLS provider is already installed"))?;
+    rustls::crypto::ring::default_provider()
+        .install_default()
+        .map_err(|_| anyhow!("a TLS provider is already installed"))?;
     let filter = "info,async_nats=warn,tower=warn,hyper=warn,kube=warn";
     let _telemetry =
         telemetry::init("threeport-controllers", config.log_format.into(), filter, config.otlp_endpoint.as_deref())?;
@@ -22,7 +24,8 @@ async fn main() -> Result<()> {
 
     let token = read_token(&config.token_file)?;
     let client = Client::connect(&Connection { server: config.server.clone(), token })?;
-    let limits = RunnerConfig { concurrency: config.concurrency, per_gate: per_gate(config.concurrency), ..Default::default() };
+    let limits =
+        RunnerConfig { concurrency: config.concurrency, per_gate: per_gate(config.concurrency), ..Default::default() };
     let runner = registry::register(Runner::new(client, config.nats_url.clone(), limits), &config.kinds)?;
 
     let shutdown = stop_on_signal()?;

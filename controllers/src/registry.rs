@@ -66,10 +66,12 @@ mod tests {
 
     /// The built-in controllers that have no reconciler here.
     fn missing(added: &BTreeSet<(&str, &str)>) -> Vec<String> {
-        let reconciled = Registry::built_in().kinds().flat_map(|kind| kind.controllers.iter().map(move |one| (kind, one)));
-        let is_missing = |(kind, controller): &(&std::sync::Arc<threeport::kind::Kind>, &threeport::kind::Controller)| {
-            !added.contains(&(kind.name.as_str(), controller.name.as_str()))
-        };
+        let reconciled =
+            Registry::built_in().kinds().flat_map(|kind| kind.controllers.iter().map(move |one| (kind, one)));
+        let is_missing =
+            |(kind, controller): &(&std::sync::Arc<threeport::kind::Kind>, &threeport::kind::Controller)| {
+                !added.contains(&(kind.name.as_str(), controller.name.as_str()))
+            };
         reconciled.filter(is_missing).map(|(kind, controller)| format!("{} ({})", kind.name, controller.name)).collect()
     }
 

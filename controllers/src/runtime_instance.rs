@@ -99,7 +99,8 @@ mod tests {
 
     #[test]
     fn a_cluster_is_simulated_only_if_all_its_nodes_are() {
-        let (fake, real) = (json!({ "metadata": { "annotations": { SIMULATED_NODE: "fake" } } }), json!({ "metadata": {} }));
+        let (fake, real) =
+            (json!({ "metadata": { "annotations": { SIMULATED_NODE: "fake" } } }), json!({ "metadata": {} }));
         assert!(is_simulated(std::slice::from_ref(&fake)));
         assert!(!is_simulated(&[fake, real]));
         assert!(!is_simulated(&[]));

@@ -31,7 +31,10 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok" }))
         .route("/readyz", get(ready))
         .route("/metrics", get(move || async move { render() }));
-    axum::serve(listener, router).with_graceful_shutdown(shutdown.cancelled_owned()).await.context("the status port failed")
+    axum::serve(listener, router)
+        .with_graceful_shutdown(shutdown.cancelled_owned())
+        .await
+        .context("the status port failed")
 }
 
 /// The broker only makes things faster: without it the process still works.

@@ -17,7 +17,8 @@ impl Reconciler for Workloads {
 
     async fn reconcile(&self, context: &mut Context<Workload>) -> Result<Next, Error> {
         let children = context.children().iter().filter(|child| child.kind == WorkloadInstance::KIND);
-        let instances = children.filter_map(|child| WorkloadInstance::from_erased(child.clone()).ok()).collect::<Vec<_>>();
+        let instances =
+            children.filter_map(|child| WorkloadInstance::from_erased(child.clone()).ok()).collect::<Vec<_>>();
         let rolled_up = roll_up(&context.object.meta().name, &instances);
         context.set_status(rolled_up.status);
         context.condition("Ready", rolled_up.is_ready, rolled_up.reason, rolled_up.message);
@@ -53,9 +54,17 @@ fn roll_up(workload: &str, instances: &[WorkloadInstance]) -> RollUp {
         None if leaving > 0 => ("Removing".to_owned(), format!("{leaving} instances are being removed")),
         None => ("Healthy".to_owned(), String::new()),
         Some(instance) => {
-            let (reason, message) = ready(instance).map_or(("Reconciling", ""), |ready| (&ready.reason, &ready.message));
-            let others = if unready.len() > 1 { format!(" ({} of {} instances are not ready)", unready.len(), staying.len()) } else { String::new() };
-            (reason.to_owned(), format!("instance `{}`: {}{others}", short(workload, &instance.meta().name), words(message)))
+            let (reason, message) =
+                ready(instance).map_or(("Reconciling", ""), |ready| (&ready.reason, &ready.message));
+            let others = if unready.len() > 1 {
+                format!(" ({} of {} instances are not ready)", unready.len(), staying.len())
+            } else {
+                String::new()
+            };
+            (
+                reason.to_owned(),
+                format!("instance `{}`: {}{others}", short(workload, &instance.meta().name), words(message)),
+            )
         }
     };
     RollUp { status, is_ready: unready.is_empty(), reason, message }
@@ -93,7 +102,8 @@ fn short<'a>(workload: &str, instance: &'a str) -> &'a str {
 fn summary(workload: &str, instance: &WorkloadInstance) -> Value {
     let name = &instance.meta().name;
     let status = instance.status.clone().unwrap_or_default();
-    let (reason, message) = ready(instance).map_or_else(Default::default, |ready| (ready.reason.clone(), ready.message.clone()));
+    let (reason, message) =
+        ready(instance).map_or_else(Default::default, |ready| (ready.reason.clone(), ready.message.clone()));
     json!({
         "name": short(workload, name),
         "instance": name,
@@ -113,17 +123,30 @@ mod tests {
 
     fn instance(name: &str, health: &str, is_ready: bool) -> WorkloadInstance {
         let status = if is_ready { "True" } else { "False" };
-        let ready = Condition { r#type: "Ready".into(), status: status.into(), reason: "Why".into(), message: "because".into(), ..Default::default() };
+        let ready = Condition {
+            r#type: "Ready".into(),
+            status: status.into(),
+            reason: "Why".into(),
+            message: "because".into(),
+            ..Default::default()
+        };
         WorkloadInstance {
             meta: Some(ObjectMeta { name: format!("shop-{name}"), ..Default::default() }),
-            status: Some(WorkloadInstanceStatus { health: health.into(), conditions: vec![ready], ..Default::default() }),
+            status: Some(WorkloadInstanceStatus {
+                health: health.into(),
+                conditions: vec![ready],
+                ..Default::default()
+            }),
             ..Default::default()
         }
     }
 
     #[test]
     fn a_workload_is_as_well_as_its_worst_instance() {
-        let rolled_up = roll_up("shop", &[instance("a", "Healthy", true), instance("b", "Down", false), instance("c", "Reconciling", false)]);
+        let rolled_up = roll_up(
+            "shop",
+            &[instance("a", "Healthy", true), instance("b", "Down", false), instance("c", "Reconciling", false)],
+        );
         assert_eq!(rolled_up.status["health"], "Down");
         assert!(!rolled_up.is_ready);
         assert_eq!(rolled_up.message, "instance `b`: because (2 of 3 instances are not ready)");
@@ -134,7 +157,10 @@ mod tests {
     fn it_is_ready_when_all_are() {
         let rolled_up = roll_up("shop", &[instance("a", "Healthy (simulated)", true)]);
         assert!(rolled_up.is_ready);
-        assert_eq!((rolled_up.status["health"].as_str(), rolled_up.reason.as_str()), (Some("Healthy (simulated)"), "Healthy"));
+        assert_eq!(
+            (rolled_up.status["health"].as_str(), rolled_up.reason.as_str()),
+            (Some("Healthy (simulated)"), "Healthy")
+        );
     }
 
     #[test]

@@ -15,6 +15,7 @@ mod ownership;
 mod paused;
 mod removal;
 mod report;
+mod shared;
 mod source;
 mod volume_claims;
 mod work;
@@ -32,7 +33,7 @@ use crate::drift::{Watch, Watches};
 use crate::resource::field_manager;
 use desired::{Desired, Owner, desired};
 use outcome::Round;
-use plan::{Step, plan};
+use plan::plan;
 use source::Source;
 use work::Work;
 
@@ -69,7 +70,14 @@ impl Reconciler for WorkloadInstances {
         context.set_runtime(cluster.runtime_id());
         let owner = Owner { control_plane_id: context.control_plane_id(), instance_id: &meta.id };
         let wanted = desired(observe::scoped(&cluster, resources, &source.namespace).await, owner);
-        let round = Round { cluster, watch, wanted, manager: field_manager(&meta.id), is_simulated: source.is_simulated(), status: source.status() };
+        let round = Round {
+            cluster,
+            watch,
+            wanted,
+            manager: field_manager(&meta.id),
+            is_simulated: source.is_simulated(),
+            status: source.status(),
+        };
         round.run(context).await
     }
 
@@ -158,7 +166,13 @@ impl Round {
 
 /// What a removal leaves in the inventory, as the cluster's own and kept.
 fn kept(entry: &InventoryEntry) -> InventoryEntry {
-    InventoryEntry { observed: true, retained: true, applied_hash: String::new(), managed_hash: String::new(), ..entry.clone() }
+    InventoryEntry {
+        observed: true,
+        retained: true,
+        applied_hash: String::new(),
+        managed_hash: String::new(),
+        ..entry.clone()
+    }
 }
 
 /// The instance's status while nothing is known of its resources.

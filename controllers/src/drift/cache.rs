@@ -28,7 +28,8 @@ pub fn instance_of(object: &Value) -> &str {
 
 impl Cache {
     pub fn live<'a>(&self, instance_id: &str, kinds: impl IntoIterator<Item = &'a ResourceReference>) -> Option<Live> {
-        let is_synced = |found: &ResourceReference| self.synced.contains(&(found.api_version.clone(), found.kind.clone()));
+        let is_synced =
+            |found: &ResourceReference| self.synced.contains(&(found.api_version.clone(), found.kind.clone()));
         let is_complete = kinds.into_iter().all(is_synced);
         is_complete.then(|| self.objects.get(instance_id).cloned().unwrap_or_default())
     }
@@ -71,7 +72,8 @@ impl Cache {
         let seen = Observed::of(object, &field_manager(instance_id));
         let live = self.objects.entry(instance_id.to_owned()).or_default();
         let before = live.insert(key(&seen.reference), seen.clone());
-        let is_same = before.is_some_and(|before| Observed { resource_version: seen.resource_version.clone(), ..before } == seen);
+        let is_same =
+            before.is_some_and(|before| Observed { resource_version: seen.resource_version.clone(), ..before } == seen);
         (!is_same).then(|| instance_id.to_owned())
     }
 
@@ -132,7 +134,12 @@ fn is_of(seen: &Observed, kind: &KindKey) -> bool {
 pub fn target(autoscaler: &Value) -> Key {
     let target = &autoscaler["spec"]["scaleTargetRef"];
     let namespace = text(&autoscaler["metadata"]["namespace"]).to_owned();
-    (group(text(&target["apiVersion"])).to_owned(), text(&target["kind"]).to_owned(), namespace, text(&target["name"]).to_owned())
+    (
+        group(text(&target["apiVersion"])).to_owned(),
+        text(&target["kind"]).to_owned(),
+        namespace,
+        text(&target["name"]).to_owned(),
+    )
 }
 
 #[cfg(test)]

@@ -30,7 +30,9 @@ pub fn compare(inventory: &[InventoryEntry], live: &Live, is_synced: impl Fn(&Re
         match live.get(&key(reference)) {
             None if is_synced(reference) => drift.push(format!("{} missing", reference.name)),
             None => {}
-            Some(seen) if is_news(known, seen) => drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash)),
+            Some(seen) if is_news(known, seen) => {
+                drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash))
+            }
             // An error is ours, not the cluster's: seeing the object well doesn't end it.
             Some(seen) if seen.health.summary() != known.health && !known.health.starts_with("Error/") => {
                 health.push(format!("{} {}", reference.name, seen.health.summary()));
@@ -38,7 +40,8 @@ pub fn compare(inventory: &[InventoryEntry], live: &Live, is_synced: impl Fn(&Re
             Some(_) => {}
         }
     }
-    let is_stray = |seen: &&Observed| seen.is_ours() && !seen.is_retained && entry(inventory, &seen.reference).is_none();
+    let is_stray =
+        |seen: &&Observed| seen.is_ours() && !seen.is_retained && entry(inventory, &seen.reference).is_none();
     let strays = live.values().filter(|seen| !is_shared(&seen.reference)).filter(is_stray);
     drift.extend(strays.map(|seen| format!("{} stray", seen.uid)));
     match (drift.is_empty(), health.is_empty()) {
@@ -67,7 +70,12 @@ mod tests {
     use crate::health::Health;
 
     fn reference() -> ResourceReference {
-        ResourceReference { api_version: "apps/v1".into(), kind: "Deployment".into(), namespace: "n".into(), name: "x".into() }
+        ResourceReference {
+            api_version: "apps/v1".into(),
+            kind: "Deployment".into(),
+            namespace: "n".into(),
+            name: "x".into(),
+        }
     }
 
     fn known() -> InventoryEntry {
@@ -111,7 +119,10 @@ mod tests {
     fn health_alone_is_no_drift() {
         let seen = live(|seen| seen.health = Health::reconciling("NotReady", "0 of 1"));
         assert!(matches!(compare(&[known()], &seen, |_| true), Finding::Health(_)));
-        assert!(matches!(compare(&[known()], &live(|seen| seen.managed_hash = "other".into()), |_| true), Finding::Drift(_)));
+        assert!(matches!(
+            compare(&[known()], &live(|seen| seen.managed_hash = "other".into()), |_| true),
+            Finding::Drift(_)
+        ));
     }
 
     #[test]
@@ -129,7 +140,13 @@ mod tests {
     fn a_contended_object_is_news_only_when_its_owners_change() {
         let repairs = r#"{"contended":{"field":"spec.replicas","manager":"k","since":0,"ownership":"o"}}"#;
         let contended = InventoryEntry { repairs: repairs.into(), ..known() };
-        assert_eq!(compare(std::slice::from_ref(&contended), &live(|seen| seen.managed_hash = "taken".into()), |_| true), Finding::Same);
-        assert!(matches!(compare(&[contended], &live(|seen| seen.ownership_hash = "p".into()), |_| true), Finding::Drift(_)));
+        assert_eq!(
+            compare(std::slice::from_ref(&contended), &live(|seen| seen.managed_hash = "taken".into()), |_| true),
+            Finding::Same
+        );
+        assert!(matches!(
+            compare(&[contended], &live(|seen| seen.ownership_hash = "p".into()), |_| true),
+            Finding::Drift(_)
+        ));
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use threeport::v1::{AcquireLeaseRequest, ControllerReference, InventoryEntry, WakeItem};
-use threeport_sdk::controller::{ControlClient, LeaseGuard};
+use threeport_sdk::client::ControlClient;
+use threeport_sdk::controller::LeaseGuard;
 use tokio::task::JoinSet;
 
 use super::cache::KindKey;

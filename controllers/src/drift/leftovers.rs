@@ -14,10 +14,13 @@ use crate::workload_instance::plan::{Live, Observed};
 pub async fn remove(cluster: &Cluster, lease: &LeaseGuard, by_instance: BTreeMap<String, Live>) {
     for (instance_id, live) in by_instance {
         for seen in live.values().filter(|seen| !seen.is_retained) {
+            let resource = display(&seen.reference);
             match lease.guard(remove_one(cluster, seen)).await {
-                Ok(Ok(true)) => tracing::info!(instance_id, resource = display(&seen.reference), "removed a leftover of a deleted instance"),
+                Ok(Ok(true)) => tracing::info!(instance_id, resource, "removed a leftover of a deleted instance"),
                 Ok(Ok(false)) => {}
-                Ok(Err(error)) => tracing::warn!(instance_id, resource = display(&seen.reference), %error, "a leftover can't be removed"),
+                Ok(Err(error)) => {
+                    tracing::warn!(instance_id, resource, %error, "a leftover can't be removed")
+                }
                 Err(_) => return,
             }
         }
@@ -29,7 +32,9 @@ async fn remove_one(cluster: &Cluster, seen: &Observed) -> Result<bool> {
         if !is_namespace(&seen.reference) {
             return Ok(false);
         }
-        let Some(live) = cluster.get(&seen.reference).await?.filter(|live| live["metadata"]["uid"] == seen.uid.as_str()) else {
+        let Some(live) =
+            cluster.get(&seen.reference).await?.filter(|live| live["metadata"]["uid"] == seen.uid.as_str())
+        else {
             return Ok(false);
         };
         if contents::foreign(cluster, &live).await?.is_some() {

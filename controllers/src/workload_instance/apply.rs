@@ -1,6 +1,6 @@
 //! Bringing one resource where it should be: first applies, changes and repairs.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
 use threeport::render::Resource;
@@ -12,31 +12,48 @@ use super::repairs::Repairs;
 use super::work::{Note, Outcome, Work};
 use crate::clients::kubernetes::{Applied, Apply, Error, FieldConflict, Identity, Result};
 use crate::resource::{
-    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, annotation, display, is_terminating, label, ownership_hash, resource_version, set_label, uid,
+    APPLIED_HASH, INSTANCE_LABEL, annotation, display, is_terminating, label, ownership_hash, resource_version, uid,
 };
 
 /// An object that changes under our hands is read again this often.
 const ATTEMPTS: usize = 4;
+const SERVED_TRIES: u32 = 8;
+const SERVED_SOON: Duration = Duration::from_millis(300);
 
 impl Work<'_> {
     /// Applies what isn't known to be in the cluster, without force: what others manage stays theirs.
     pub async fn create(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
         if one.is_shared {
-            return self.create_shared(index).await;
+            return self.ensure_shared(index).await;
         }
         let mut outcome = self.outcome(index);
         let apply = Apply { object: &one.value, manager: self.manager, force: false, known: None };
-        let applied = match self.under_lease(self.cluster.apply(apply)).await? {
-            Err(Error::Conflict { message, conflicts }) => self.adopt(&mut outcome, &message, conflicts).await?,
-            applied => applied,
+        let mut tries = 0;
+        let applied = loop {
+            match self.under_lease(self.cluster.apply(apply)).await? {
+                Err(Error::Conflict { message, conflicts }) => {
+                    break self.adopt(&mut outcome, &message, conflicts).await?;
+                }
+                // The CRD of this manifest is established, and its kind served a moment later.
+                Err(Error::UnknownKind { .. } | Error::NotFound(_)) if one.is_custom && tries < SERVED_TRIES => {
+                    tries += 1;
+                    self.lease.guard(tokio::time::sleep(SERVED_SOON)).await?;
+                }
+                applied => break applied,
+            }
         };
         self.note_applied(&mut outcome, applied);
         Ok(outcome)
     }
 
     /// Takes the fields of managers that the instance says to take from; reports the others.
-    async fn adopt(&self, outcome: &mut Outcome, message: &str, conflicts: Vec<FieldConflict>) -> std::result::Result<Result<Applied>, Failure> {
+    async fn adopt(
+        &self,
+        outcome: &mut Outcome,
+        message: &str,
+        conflicts: Vec<FieldConflict>,
+    ) -> std::result::Result<Result<Applied>, Failure> {
         let one = &self.desired[outcome.index];
         let resource = Resource::new(one.value.clone());
         let takes = |manager: &str| {
@@ -52,7 +69,10 @@ impl Work<'_> {
         let apply = Apply { object: &one.value, manager: self.manager, force: true, known: None };
         let applied = self.under_lease(self.cluster.apply(apply)).await?;
         if applied.is_ok() {
-            let taken = conflicts.iter().map(|conflict| format!("`{}` from `{}`", conflict.field, conflict.manager)).collect::<Vec<_>>();
+            let taken = conflicts
+                .iter()
+                .map(|conflict| format!("`{}` from `{}`", conflict.field, conflict.manager))
+                .collect::<Vec<_>>();
             let text = format!("{}: took {}", display(&one.reference), taken.join(", "));
             outcome.notes.push(Note { event_type: EventType::Normal, reason: "Adopted", text });
         }
@@ -60,7 +80,12 @@ impl Work<'_> {
     }
 
     /// Names whoever manages what we were about to apply.
-    async fn explain(&self, index: usize, message: &str, conflicts: &[FieldConflict]) -> std::result::Result<String, Failure> {
+    pub async fn explain(
+        &self,
+        index: usize,
+        message: &str,
+        conflicts: &[FieldConflict],
+    ) -> std::result::Result<String, Failure> {
         let reference = &self.desired[index].reference;
         let live = self.lease.guard(self.cluster.get(reference)).await?.ok().flatten().unwrap_or_default();
         let other = label(&live, INSTANCE_LABEL);
@@ -80,11 +105,12 @@ impl Work<'_> {
     pub async fn change(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
         if one.is_shared {
-            return self.change_shared(index).await;
+            return self.ensure_shared(index).await;
         }
         let mut outcome = self.outcome(index);
         outcome.entry.repairs.clear();
-        let seen = self.live.get(&key(&one.reference)).filter(|seen| one.yields.is_empty() && seen.uid == outcome.entry.uid);
+        let seen =
+            self.live.get(&key(&one.reference)).filter(|seen| one.yields.is_empty() && seen.uid == outcome.entry.uid);
         if let Some(seen) = seen {
             let known = Identity { uid: seen.uid.clone(), resource_version: seen.resource_version.clone() };
             let apply = Apply { object: &one.value, manager: self.manager, force: true, known: Some(&known) };
@@ -116,12 +142,16 @@ impl Work<'_> {
         Ok(())
     }
 
-    async fn read(&self, index: usize) -> std::result::Result<Result<Option<Value>>, Failure> {
+    pub async fn read(&self, index: usize) -> std::result::Result<Result<Option<Value>>, Failure> {
         self.lease.guard(self.cluster.get(&self.desired[index].reference)).await
     }
 
     /// One apply onto a live object, or onto nothing; an object that isn't ours (any more) is not forced.
-    async fn apply_onto(&self, outcome: &mut Outcome, live: Option<&Value>) -> std::result::Result<Result<Applied>, Failure> {
+    async fn apply_onto(
+        &self,
+        outcome: &mut Outcome,
+        live: Option<&Value>,
+    ) -> std::result::Result<Result<Applied>, Failure> {
         let one = &self.desired[outcome.index];
         let mut value = one.value.clone();
         let Some(live) = live else {
@@ -129,7 +159,10 @@ impl Work<'_> {
             return self.under_lease(self.cluster.apply(apply)).await;
         };
         if is_terminating(live) {
-            return Ok(Err(Error::Terminating(format!("{} is being deleted; it is made again once it is gone", display(&one.reference)))));
+            return Ok(Err(Error::Terminating(format!(
+                "{} is being deleted; it is made again once it is gone",
+                display(&one.reference)
+            ))));
         }
         resolve_yields(&mut value, &one.yields, live, self.manager);
         let is_ours = uid(live) == outcome.entry.uid;
@@ -200,63 +233,6 @@ impl Work<'_> {
             }
             Err(error) => Self::note_error(outcome, error),
         }
-    }
-
-    /// A namespace or CRD that may be there already: only what we make gets our label.
-    async fn create_shared(&self, index: usize) -> std::result::Result<Outcome, Failure> {
-        let one = &self.desired[index];
-        if !one.is_implied {
-            return self.change_shared(index).await;
-        }
-        let mut outcome = self.outcome(index);
-        match self.under_lease(self.cluster.create(&one.value, self.manager)).await? {
-            Ok(object) => self.note_applied(&mut outcome, Ok(Applied { object, is_created: true })),
-            Err(Error::AlreadyExists(_)) => match self.read(index).await? {
-                Ok(Some(object)) if is_terminating(&object) => {
-                    Self::note_error(&mut outcome, Error::Terminating(format!("{} is being deleted", display(&one.reference))));
-                }
-                Ok(Some(object)) => {
-                    let is_created = label(&object, CONTROL_PLANE_LABEL) == self.control_plane_id;
-                    self.note_applied(&mut outcome, Ok(Applied { object, is_created }));
-                }
-                Ok(None) => Self::note_error(&mut outcome, Error::Stale("it went as it was looked at".into())),
-                Err(error) => Self::note_error(&mut outcome, error),
-            },
-            Err(error) => Self::note_error(&mut outcome, error),
-        }
-        Ok(outcome)
-    }
-
-    /// Applies a described namespace or CRD, never forced; the label of our making stays as it is.
-    async fn change_shared(&self, index: usize) -> std::result::Result<Outcome, Failure> {
-        let one = &self.desired[index];
-        if one.is_implied {
-            return self.create_shared(index).await;
-        }
-        let mut outcome = self.outcome(index);
-        let live = match self.read(index).await? {
-            Ok(live) => live,
-            Err(error) => {
-                Self::note_error(&mut outcome, error);
-                return Ok(outcome);
-            }
-        };
-        let is_made_by_us = live.as_ref().is_none_or(|live| label(live, CONTROL_PLANE_LABEL) == self.control_plane_id);
-        let mut value = one.value.clone();
-        if is_made_by_us {
-            set_label(&mut value, CONTROL_PLANE_LABEL, self.control_plane_id);
-        }
-        let apply = Apply { object: &value, manager: self.manager, force: false, known: None };
-        let applied = match self.under_lease(self.cluster.apply(apply)).await? {
-            Err(Error::Conflict { message, conflicts }) => {
-                let message = self.explain(index, &message, &conflicts).await?;
-                Err(Error::Conflict { message, conflicts })
-            }
-            applied => applied,
-        };
-        self.note_applied(&mut outcome, applied);
-        outcome.is_created = is_made_by_us;
-        Ok(outcome)
     }
 }
 

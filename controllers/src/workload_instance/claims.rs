@@ -56,7 +56,8 @@ pub async fn record_made(
     desired: &[Desired],
     outcomes: &[Outcome],
 ) -> Result<(), Failure> {
-    let is_new = |outcome: &&Outcome| desired[outcome.index].is_shared && outcome.has_written && outcome.error.is_none();
+    let is_new =
+        |outcome: &&Outcome| desired[outcome.index].is_shared && outcome.has_written && outcome.error.is_none();
     let made = outcomes.iter().filter(is_new).map(|outcome| SharedResource {
         uid: outcome.entry.uid.clone(),
         made_by_us: outcome.is_created,
@@ -73,7 +74,8 @@ impl Work<'_> {
     /// Waits, for a while, until the cluster serves the CRDs that were applied.
     pub async fn wait_for_definitions(&self, outcomes: &mut [Outcome]) -> Result<(), Failure> {
         let deadline = tokio::time::Instant::now() + ESTABLISHING;
-        let is_waiting = |outcome: &&mut Outcome| outcome.has_written && outcome.error.is_none() && !outcome.health.is_healthy();
+        let is_waiting =
+            |outcome: &&mut Outcome| outcome.has_written && outcome.error.is_none() && !outcome.health.is_healthy();
         for outcome in outcomes.iter_mut().filter(is_waiting) {
             while !outcome.health.is_healthy() && tokio::time::Instant::now() < deadline {
                 self.lease.guard(tokio::time::sleep(LOOK_EVERY)).await?;
@@ -118,7 +120,8 @@ pub async fn release(
     }
     let runtime_id = cluster.runtime_id().to_owned();
     let releases = references.iter().map(shared).collect();
-    let answer = context.record(RecordRequest { runtime_id: runtime_id.clone(), releases, ..Default::default() }).await?;
+    let answer =
+        context.record(RecordRequest { runtime_id: runtime_id.clone(), releases, ..Default::default() }).await?;
     let mut gone = Vec::new();
     for (reference, release) in references.into_iter().zip(answer.releases) {
         if release.granted && release.made_by_us && !release.uid.is_empty() {
@@ -164,7 +167,8 @@ async fn end(
         return Ok(End::Going(why_it_stays(&live, reference)));
     }
     if let Some(left) = lease.guard(contents::foreign(cluster, &live)).await?.with_context(failed)? {
-        let patch = json!({ "metadata": { "labels": { CONTROL_PLANE_LABEL: null }, "annotations": { MADE_FOR: null } } });
+        let patch =
+            json!({ "metadata": { "labels": { CONTROL_PLANE_LABEL: null }, "annotations": { MADE_FOR: null } } });
         let patched = lease.guard(cluster.merge(reference, uid, &patch, manager)).await?;
         match patched {
             Ok(_) | Err(Error::NotFound(_)) => {}
@@ -181,7 +185,8 @@ async fn end(
 /// In the cluster's words where it has some: a namespace tells what is left in it.
 pub fn why_it_stays(object: &Value, reference: &ResourceReference) -> String {
     let conditions = object["status"]["conditions"].as_array().into_iter().flatten();
-    let told = conditions.filter(|condition| condition["status"] == "True").map(|condition| text(&condition["message"]));
+    let told =
+        conditions.filter(|condition| condition["status"] == "True").map(|condition| text(&condition["message"]));
     let told = told.filter(|message| !message.is_empty()).collect::<Vec<_>>();
     let Health { message, .. } = health::of(object);
     let why = if told.is_empty() { message } else { told.join("; ") };

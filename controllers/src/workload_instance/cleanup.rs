@@ -69,7 +69,11 @@ async fn entries(context: &Context<WorkloadInstance>, cluster: &Cluster) -> Resu
 }
 
 /// Deletes in reverse order of application; keeps what outlives the instance unless its data is to go too.
-async fn remove_own(context: &Context<WorkloadInstance>, cluster: &Cluster, own: Vec<InventoryEntry>) -> Result<Removals, Failure> {
+async fn remove_own(
+    context: &Context<WorkloadInstance>,
+    cluster: &Cluster,
+    own: Vec<InventoryEntry>,
+) -> Result<Removals, Failure> {
     let instance_id = context.object.meta().id.clone();
     let manager = field_manager(&instance_id);
     let removal = Removal { cluster, lease: context.lease(), manager: &manager, instance_id: &instance_id };
@@ -110,7 +114,8 @@ fn report(context: &mut Context<WorkloadInstance>, removals: Removals) -> Result
 
 /// Never a silent success: the instance stays, and says why.
 fn stuck(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -> Failure {
-    let message = format!("can't be deleted yet: {message}; delete with --orphan to give it up and leave its resources behind");
+    let message =
+        format!("can't be deleted yet: {message}; delete with --orphan to give it up and leave its resources behind");
     context.set_status(status_of_error("Error"));
     context.condition("Ready", false, reason, message.clone());
     Failure::Retry(anyhow::anyhow!(message))

@@ -40,7 +40,10 @@ pub async fn foreign(cluster: &Cluster, container: &Value) -> Result<Option<Stri
 
 async fn in_namespace(cluster: &Cluster, namespace: &str) -> Result<Option<String>> {
     let types = cluster.namespaced_types(DISCOVERY_AGE).await?;
-    let looks = types.into_iter().filter(|found| !is_by_the_cluster(&found.kind, "")).map(|found| first(cluster, found, namespace));
+    let looks = types
+        .into_iter()
+        .filter(|found| !is_by_the_cluster(&found.kind, ""))
+        .map(|found| first(cluster, found, namespace));
     let found = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
     Ok(found.into_iter().flatten().next())
 }
@@ -81,6 +84,9 @@ mod tests {
         assert!(!is_foreign(&item("Pod", json!({ "name": "a", "ownerReferences": [{}] }))));
         assert!(!is_foreign(&item("Pod", json!({ "name": "a", "deletionTimestamp": "now" }))));
         assert!(is_foreign(&item("ConfigMap", json!({ "name": "theirs" }))));
-        assert!(is_foreign(&item("PersistentVolumeClaim", json!({ "name": "data", "labels": { INSTANCE_LABEL: "x" } }))));
+        assert!(is_foreign(&item(
+            "PersistentVolumeClaim",
+            json!({ "name": "data", "labels": { INSTANCE_LABEL: "x" } })
+        )));
     }
 }

@@ -9,8 +9,8 @@ use threeport::render::{FieldPath, Resource};
 use threeport::v1::ResourceReference;
 
 use crate::resource::{
-    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, MADE_FOR, group, hash, is_retained, is_shared, reference, set_annotation,
-    set_label,
+    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, MADE_FOR, group, hash, is_retained, is_shared, reference,
+    set_annotation, set_label,
 };
 
 /// One resource as it should be.
@@ -28,6 +28,8 @@ pub struct Desired {
     pub is_shared: bool,
     /// A namespace that nothing in the manifest describes: only made if absent.
     pub is_implied: bool,
+    /// Of a kind that a CRD beside it defines.
+    pub is_custom: bool,
 }
 
 /// Who applies.
@@ -42,11 +44,20 @@ pub fn desired(resources: Vec<Resource>, owner: Owner) -> Vec<Desired> {
     let described = resources.iter().filter(|found| found.is("", "Namespace")).map(|found| found.name().to_owned());
     let described = described.collect::<BTreeSet<_>>();
     let used = resources.iter().map(|found| found.namespace().to_owned()).filter(|name| !name.is_empty());
-    let implied = used.collect::<BTreeSet<_>>().difference(&described).map(|name| implied_namespace(name, owner)).collect::<Vec<_>>();
+    let implied = used
+        .collect::<BTreeSet<_>>()
+        .difference(&described)
+        .map(|name| implied_namespace(name, owner))
+        .collect::<Vec<_>>();
     let own_groups = resources.iter().filter(|found| found.kind() == "CustomResourceDefinition");
-    let own_groups = own_groups.filter_map(|found| found.value["spec"]["group"].as_str()).map(str::to_owned).collect::<Vec<_>>();
+    let own_groups =
+        own_groups.filter_map(|found| found.value["spec"]["group"].as_str()).map(str::to_owned).collect::<Vec<_>>();
     let one = |resource: Resource| {
-        if is_bare_namespace(&resource) { implied_namespace(resource.name(), owner) } else { marked(resource, &own_groups, owner) }
+        if is_bare_namespace(&resource) {
+            implied_namespace(resource.name(), owner)
+        } else {
+            marked(resource, &own_groups, owner)
+        }
     };
     let mut all = implied;
     all.extend(resources.into_iter().map(one));
@@ -78,6 +89,7 @@ fn implied_namespace(name: &str, owner: Owner) -> Desired {
         is_retained: false,
         is_shared: true,
         is_implied: true,
+        is_custom: false,
     }
 }
 
@@ -90,6 +102,7 @@ fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
         is_retained: is_retained(&value),
         is_shared: is_shared(&reference),
         is_implied: false,
+        is_custom: own_groups.iter().any(|own| own == group(&reference.api_version)) && !is_shared(&reference),
         hash: String::new(),
         reference,
         yields,
@@ -163,7 +176,9 @@ mod tests {
     const OWNER: Owner = Owner { control_plane_id: "plane", instance_id: "instance" };
 
     fn resource(api_version: &str, kind: &str, spec: Value) -> Resource {
-        Resource::new(json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "x", "namespace": "n" }, "spec": spec }))
+        Resource::new(
+            json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "x", "namespace": "n" }, "spec": spec }),
+        )
     }
 
     #[test]
@@ -171,7 +186,12 @@ mod tests {
         let crd = Resource::new(json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
             "metadata": { "name": "widgets.acme.io" }, "spec": { "group": "acme.io" } }));
         let all = desired(
-            vec![resource("acme.io/v1", "Widget", json!({})), crd, resource("apps/v1", "Deployment", json!({})), resource("v1", "ConfigMap", json!({}))],
+            vec![
+                resource("acme.io/v1", "Widget", json!({})),
+                crd,
+                resource("apps/v1", "Deployment", json!({})),
+                resource("v1", "ConfigMap", json!({})),
+            ],
             OWNER,
         );
         let kinds = all.iter().map(|one| one.reference.kind.as_str()).collect::<Vec<_>>();
@@ -181,7 +201,8 @@ mod tests {
     #[test]
     fn a_yielded_field_does_not_count_in_the_hash() {
         let hash_of = |replicas: i64, yields: bool| {
-            let mut one = desired(vec![resource("apps/v1", "Deployment", json!({ "replicas": replicas }))], OWNER).pop().unwrap();
+            let mut one =
+                desired(vec![resource("apps/v1", "Deployment", json!({ "replicas": replicas }))], OWNER).pop().unwrap();
             if yields {
                 one.yield_field("spec.replicas".parse().unwrap());
             }

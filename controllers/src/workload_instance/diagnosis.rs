@@ -12,7 +12,12 @@ use crate::resource::text;
 const RUNS_PODS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"];
 
 /// A better health than `found`, if pods or events know more. Costs up to two calls.
-pub async fn explain(cluster: &Cluster, desired: &Value, reference: &ResourceReference, found: &Health) -> Result<Health> {
+pub async fn explain(
+    cluster: &Cluster,
+    desired: &Value,
+    reference: &ResourceReference,
+    found: &Health,
+) -> Result<Health> {
     if RUNS_PODS.contains(&reference.kind.as_str())
         && let Some((reason, message)) = pods_say(cluster, desired, reference).await?
     {
@@ -29,16 +34,23 @@ fn join(first: &str, second: &str) -> String {
     if second.is_empty() { first.to_owned() } else { format!("{first} ({second})") }
 }
 
-async fn pods_say(cluster: &Cluster, desired: &Value, reference: &ResourceReference) -> Result<Option<(String, String)>> {
+async fn pods_say(
+    cluster: &Cluster,
+    desired: &Value,
+    reference: &ResourceReference,
+) -> Result<Option<(String, String)>> {
     let labels = match selector(desired) {
-        labels if labels.is_empty() && reference.kind == "Job" => format!("batch.kubernetes.io/job-name={}", reference.name),
+        labels if labels.is_empty() && reference.kind == "Job" => {
+            format!("batch.kubernetes.io/job-name={}", reference.name)
+        }
         labels => labels,
     };
     if labels.is_empty() {
         return Ok(None);
     }
     let resource = cluster.resource_type("v1", "Pod").await?;
-    let pods = cluster.list(&resource, &Scope { namespace: &reference.namespace, labels: &labels, fields: "" }).await?.items;
+    let pods =
+        cluster.list(&resource, &Scope { namespace: &reference.namespace, labels: &labels, fields: "" }).await?.items;
     Ok(pods.iter().find_map(|pod| {
         let (reason, message) = pod_trouble(pod)?;
         Some((reason, format!("pod `{}`: {message}", text(&pod["metadata"]["name"]))))
@@ -56,6 +68,11 @@ async fn warning(cluster: &Cluster, reference: &ResourceReference) -> Result<Opt
 }
 
 fn seen_at(event: &Value) -> &str {
-    let times = [&event["lastTimestamp"], &event["series"]["lastObservedTime"], &event["eventTime"], &event["metadata"]["creationTimestamp"]];
+    let times = [
+        &event["lastTimestamp"],
+        &event["series"]["lastObservedTime"],
+        &event["eventTime"],
+        &event["metadata"]["creationTimestamp"],
+    ];
     times.into_iter().map(text).find(|time| !time.is_empty()).unwrap_or_default()
 }

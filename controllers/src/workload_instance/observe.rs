@@ -14,7 +14,10 @@ use crate::resource::{INSTANCE_LABEL, is_shared};
 
 /// Gives custom resources of which only the cluster knows the scope their namespace.
 pub async fn scoped(cluster: &Cluster, mut resources: Vec<Resource>, namespace: &str) -> Vec<Resource> {
-    for resource in resources.iter_mut().filter(|resource| resource.is_cluster_scoped().is_none() && resource.namespace().is_empty()) {
+    for resource in resources
+        .iter_mut()
+        .filter(|resource| resource.is_cluster_scoped().is_none() && resource.namespace().is_empty())
+    {
         // A kind that isn't known yet is looked for again when it is applied, and fails there with a name.
         if let Ok(found) = cluster.resource_type(resource.api_version(), resource.kind()).await
             && found.is_namespaced
@@ -29,7 +32,8 @@ impl Round {
     /// What the cluster has of what the inventory knows. Nothing is asked for an instance that has nothing yet.
     pub async fn observe(&self, context: &Context<WorkloadInstance>) -> std::result::Result<Result<Live>, Failure> {
         let known = context.inventory().iter().filter(|entry| !entry.uid.is_empty() && !entry.observed);
-        let known = known.filter_map(|entry| entry.resource.as_ref()).filter(|known| !is_shared(known)).collect::<Vec<_>>();
+        let known =
+            known.filter_map(|entry| entry.resource.as_ref()).filter(|known| !is_shared(known)).collect::<Vec<_>>();
         let instance_id = &context.object.meta.as_ref().map(|meta| meta.id.clone()).unwrap_or_default();
         if !context.full_look()
             && let Some(live) = self.watch.live(instance_id, known.iter().copied())
@@ -59,7 +63,10 @@ impl Round {
     }
 
     /// Leaves `replicas` to autoscalers: those of the instance itself, and any other that targets it.
-    pub async fn yield_to_autoscalers(&mut self, context: &Context<WorkloadInstance>) -> std::result::Result<Result<()>, Failure> {
+    pub async fn yield_to_autoscalers(
+        &mut self,
+        context: &Context<WorkloadInstance>,
+    ) -> std::result::Result<Result<()>, Failure> {
         let own = self.wanted.iter().filter(|one| one.reference.kind == "HorizontalPodAutoscaler");
         let mut targets = own.map(|one| drift::target(&one.value)).collect::<Vec<_>>();
         let scalable = self.wanted.iter().filter(|one| !one.value["spec"]["replicas"].is_null());
@@ -78,11 +85,17 @@ impl Round {
     }
 
     /// What autoscalers target in the namespaces of these resources; nothing is asked about what doesn't exist yet.
-    async fn autoscaled(&self, context: &Context<WorkloadInstance>, scalable: &[ResourceReference]) -> std::result::Result<Result<Vec<Key>>, Failure> {
+    async fn autoscaled(
+        &self,
+        context: &Context<WorkloadInstance>,
+        scalable: &[ResourceReference],
+    ) -> std::result::Result<Result<Vec<Key>>, Failure> {
         if let Some(targets) = self.watch.autoscaled() {
             return Ok(Ok(targets));
         }
-        let exists = |found: &&ResourceReference| super::plan::entry(context.inventory(), found).is_some_and(|entry| !entry.uid.is_empty());
+        let exists = |found: &&ResourceReference| {
+            super::plan::entry(context.inventory(), found).is_some_and(|entry| !entry.uid.is_empty())
+        };
         let namespaces = scalable.iter().filter(exists).map(|found| found.namespace.clone()).collect::<BTreeSet<_>>();
         let mut targets = Vec::new();
         for namespace in namespaces {

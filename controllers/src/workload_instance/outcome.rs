@@ -48,8 +48,14 @@ impl Round {
     pub fn refused(&self, context: &mut Context<WorkloadInstance>, refused: &SharedResource) -> Failure {
         let SharedResource { kind, name, project, .. } = refused;
         let (reason, message, needs_edit) = match refused.reason.as_str() {
-            "Reserved" => ("NamespaceReserved", format!("{kind} `{name}` is reserved for the cluster; use another one"), true),
-            "OtherProject" => ("NamespaceTaken", format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one"), true),
+            "Reserved" => {
+                ("NamespaceReserved", format!("{kind} `{name}` is reserved for the cluster; use another one"), true)
+            }
+            "OtherProject" => (
+                "NamespaceTaken",
+                format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one"),
+                true,
+            ),
             other => ("BeingDeleted", format!("{kind} `{name}` is being deleted ({other}); trying again"), false),
         };
         context.set_status(status_of_error("Error"));
@@ -64,7 +70,12 @@ impl Round {
     pub async fn remove(&self, context: &Context<WorkloadInstance>, steps: &[Step]) -> Result<Removals, Failure> {
         let mut removals = Removals::default();
         let instance_id = context.object.meta.as_ref().map(|meta| meta.id.clone()).unwrap_or_default();
-        let removal = Removal { cluster: &self.cluster, lease: context.lease(), manager: &self.manager, instance_id: &instance_id };
+        let removal = Removal {
+            cluster: &self.cluster,
+            lease: context.lease(),
+            manager: &self.manager,
+            instance_id: &instance_id,
+        };
         for step in steps {
             match step {
                 Step::Prune(entry) => removals.note(entry, removal.delete(entry).await?),
@@ -72,7 +83,8 @@ impl Round {
                 _ => {}
             }
         }
-        let releases = steps.iter().filter_map(|step| if let Step::Release(entry) = step { Some(entry.clone()) } else { None });
+        let releases =
+            steps.iter().filter_map(|step| if let Step::Release(entry) = step { Some(entry.clone()) } else { None });
         let releases = releases.collect::<Vec<_>>();
         if removals.going.is_empty() && removals.failed.is_empty() && !releases.is_empty() {
             let released = claims::release(context, &self.cluster, &self.manager, &releases).await?;
@@ -91,7 +103,9 @@ impl Round {
         if !outcomes.iter().any(is_missing) {
             return Ok(());
         }
-        for outcome in outcomes.iter_mut().filter(|outcome| self.wanted[outcome.index].is_shared && !outcome.has_written) {
+        for outcome in
+            outcomes.iter_mut().filter(|outcome| self.wanted[outcome.index].is_shared && !outcome.has_written)
+        {
             if matches!(self.cluster.get(&self.wanted[outcome.index].reference).await, Ok(None)) {
                 outcome.entry.uid.clear();
                 outcome.entry.applied_hash.clear();
@@ -117,14 +131,19 @@ impl Round {
     }
 
     /// Stores inventory, status, conditions and events, and says when to look again.
-    pub async fn report(&self, context: &mut Context<WorkloadInstance>, outcomes: Vec<Outcome>, removals: Removals) -> Result<Next, Failure> {
+    pub async fn report(
+        &self,
+        context: &mut Context<WorkloadInstance>,
+        outcomes: Vec<Outcome>,
+        removals: Removals,
+    ) -> Result<Next, Failure> {
         let claims = self.volume_claims(&outcomes, context).await?;
         let unready = unready_for(context);
         let mut states = self.states(&outcomes);
         states.extend(removals.states());
-        let contention = outcomes.iter().find_map(|outcome| {
-            Some((self.wanted[outcome.index].reference.clone(), outcome.contention.clone()?))
-        });
+        let contention = outcomes
+            .iter()
+            .find_map(|outcome| Some((self.wanted[outcome.index].reference.clone(), outcome.contention.clone()?)));
         self.report_events(context, &outcomes, &removals);
         self.report_conditions(context, &states, contention.as_ref());
         let mut status = self.status.clone();
@@ -166,8 +185,14 @@ impl Round {
         }
     }
 
-    fn report_conditions(&self, context: &mut Context<WorkloadInstance>, states: &[ResourceState], contention: Option<&(ResourceReference, Contention)>) {
-        let applied = match states.iter().find(|(_, health)| health.state == State::Error || health.reason == "Waiting") {
+    fn report_conditions(
+        &self,
+        context: &mut Context<WorkloadInstance>,
+        states: &[ResourceState],
+        contention: Option<&(ResourceReference, Contention)>,
+    ) {
+        let applied = match states.iter().find(|(_, health)| health.state == State::Error || health.reason == "Waiting")
+        {
             Some((_, health)) => Verdict::unmet(&health.reason, health.message.clone()),
             None => Verdict::met("Applied", ""),
         };
@@ -187,7 +212,11 @@ impl Round {
     }
 
     /// Claims that stateful sets have made, looked for whenever one of those has changed.
-    async fn volume_claims(&self, outcomes: &[Outcome], context: &Context<WorkloadInstance>) -> Result<Vec<InventoryEntry>, Failure> {
+    async fn volume_claims(
+        &self,
+        outcomes: &[Outcome],
+        context: &Context<WorkloadInstance>,
+    ) -> Result<Vec<InventoryEntry>, Failure> {
         let mut claims = Vec::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_none()) {
             let one = &self.wanted[outcome.index];
@@ -202,9 +231,16 @@ impl Round {
     }
 
     /// Leaves the inventory as it is now, with the store and with the watch.
-    fn store(&self, context: &mut Context<WorkloadInstance>, outcomes: Vec<Outcome>, removals: Removals, claims: Vec<InventoryEntry>) {
+    fn store(
+        &self,
+        context: &mut Context<WorkloadInstance>,
+        outcomes: Vec<Outcome>,
+        removals: Removals,
+        claims: Vec<InventoryEntry>,
+    ) {
         let mut now = context.inventory().to_vec();
-        let kept = outcomes.into_iter().map(|outcome| outcome.entry).chain(removals.kept).chain(claims).collect::<Vec<_>>();
+        let kept =
+            outcomes.into_iter().map(|outcome| outcome.entry).chain(removals.kept).chain(claims).collect::<Vec<_>>();
         let changed = kept.into_iter().filter(|entry| !context.inventory().contains(entry)).collect::<Vec<_>>();
         let is_replaced = |entry: &InventoryEntry| {
             let same = |other: &InventoryEntry| other.resource == entry.resource;
@@ -232,8 +268,11 @@ impl Removals {
     }
 
     fn states(&self) -> Vec<ResourceState> {
-        let going = self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));
-        let failed = self.failed.iter().map(|(reference, error)| (reference.clone(), Health::new(State::Error, error.reason(), error.to_string())));
+        let going =
+            self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));
+        let failed = self.failed.iter().map(|(reference, error)| {
+            (reference.clone(), Health::new(State::Error, error.reason(), error.to_string()))
+        });
         going.chain(failed).collect()
     }
 }
@@ -244,11 +283,17 @@ fn failure(outcomes: &[Outcome], removals: &Removals) -> Option<(Error, bool)> {
     let errors = errors.chain(removals.failed.iter().map(|(_, error)| error.clone())).collect::<Vec<_>>();
     // What may pass by itself is tried again; the rest of the instance profits.
     let transient = errors.iter().find(|error| error.is_transient());
-    let chosen = transient.or_else(|| errors.iter().find(|error| matches!(error, Error::Invalid(_)))).or(errors.first())?;
+    let chosen =
+        transient.or_else(|| errors.iter().find(|error| matches!(error, Error::Invalid(_)))).or(errors.first())?;
     Some((chosen.clone(), matches!(chosen, Error::Invalid(_))))
 }
 
-fn next(states: &[ResourceState], contention: Option<&(ResourceReference, Contention)>, removals: &Removals, unready: Duration) -> Next {
+fn next(
+    states: &[ResourceState],
+    contention: Option<&(ResourceReference, Contention)>,
+    removals: &Removals,
+    unready: Duration,
+) -> Next {
     if !removals.going.is_empty() {
         return Next::CheckIn(GOING_LOOK);
     }
@@ -256,7 +301,11 @@ fn next(states: &[ResourceState], contention: Option<&(ResourceReference, Conten
         return Next::CheckIn(PATIENCE);
     }
     // The watch tells of most changes. Pods that fail change nothing that is watched: looks at doubling distances find those.
-    if report::worst(states) == State::Healthy { Next::Done } else { Next::CheckIn(unready.clamp(FIRST_LOOK, SLOW_LOOK)) }
+    if report::worst(states) == State::Healthy {
+        Next::Done
+    } else {
+        Next::CheckIn(unready.clamp(FIRST_LOOK, SLOW_LOOK))
+    }
 }
 
 fn has_condition(context: &Context<WorkloadInstance>, name: &str) -> bool {

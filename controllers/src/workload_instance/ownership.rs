@@ -17,7 +17,8 @@ pub struct Lost {
 
 /// Not recorded in `managedFields`, or not ours to set.
 const UNOWNED: &[&str] = &["apiVersion", "kind", "status"];
-const UNOWNED_METADATA: &[&str] = &["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"];
+const UNOWNED_METADATA: &[&str] =
+    &["name", "namespace", "uid", "resourceVersion", "creationTimestamp", "generation", "managedFields"];
 
 enum Segment<'a> {
     Field(&'a str),
@@ -58,7 +59,12 @@ fn walk<'a>(desired: &'a Value, owned: &Value, path: &mut Vec<Segment<'a>>, lost
     }
 }
 
-fn step<'a>(value: &'a Value, owned: Option<&Value>, path: &mut Vec<Segment<'a>>, lost: &mut dyn FnMut(&[Segment<'a>])) {
+fn step<'a>(
+    value: &'a Value,
+    owned: Option<&Value>,
+    path: &mut Vec<Segment<'a>>,
+    lost: &mut dyn FnMut(&[Segment<'a>]),
+) {
     match owned {
         // Not recorded itself, but perhaps what it holds is: a map that others share.
         None if value.as_object().is_some_and(|fields| !fields.is_empty()) => walk(value, &Value::Null, path, lost),
@@ -83,7 +89,9 @@ fn element<'a>(owned: &'a Value, item: &Value) -> Option<&'a Value> {
 }
 
 fn has_keys(name: &str, item: &Value) -> bool {
-    let Some(Ok(Value::Object(keys))) = name.strip_prefix("k:").map(serde_json::from_str::<Value>) else { return false };
+    let Some(Ok(Value::Object(keys))) = name.strip_prefix("k:").map(serde_json::from_str::<Value>) else {
+        return false;
+    };
     let is_match = |(key, value): (&String, &Value)| item.get(key).is_none_or(|given| given == value);
     keys.iter().all(is_match) && keys.keys().any(|key| item.get(key).is_some())
 }
@@ -184,8 +192,12 @@ mod tests {
 
     #[test]
     fn a_taken_field_is_named_with_its_taker() {
-        let desired = json!({ "apiVersion": "apps/v1", "metadata": { "name": "x" }, "spec": { "replicas": 2, "paused": false } });
-        let live = live(json!([ours(json!({ "f:spec": { "f:paused": {} } })), theirs("kubectl-edit", json!({ "f:spec": { "f:replicas": {} } }))]));
+        let desired =
+            json!({ "apiVersion": "apps/v1", "metadata": { "name": "x" }, "spec": { "replicas": 2, "paused": false } });
+        let live = live(json!([
+            ours(json!({ "f:spec": { "f:paused": {} } })),
+            theirs("kubectl-edit", json!({ "f:spec": { "f:replicas": {} } }))
+        ]));
         let lost = lost(&desired, &live, "threeport-a");
         assert_eq!(lost, [Lost { path: "spec.replicas".into(), manager: Some("kubectl-edit".into()) }]);
     }

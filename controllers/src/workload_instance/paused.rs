@@ -12,10 +12,17 @@ use super::source::Source;
 use super::{WorkloadInstances, wait_for_runtime};
 use crate::resource::{field_manager, is_shared};
 
-pub async fn reconcile(instances: &WorkloadInstances, context: &mut Context<WorkloadInstance>, source: &Source) -> Result<Next, Failure> {
+pub async fn reconcile(
+    instances: &WorkloadInstances,
+    context: &mut Context<WorkloadInstance>,
+    source: &Source,
+) -> Result<Next, Failure> {
     let leaving = source.render_leaving().unwrap_or_default();
     let known = leaving.iter().filter_map(|resource| entry(context.inventory(), &resource.reference()));
-    let entries = known.filter(|entry| entry.resource.as_ref().is_some_and(|known| !is_shared(known))).cloned().collect::<Vec<_>>();
+    let entries = known
+        .filter(|entry| entry.resource.as_ref().is_some_and(|known| !is_shared(known)))
+        .cloned()
+        .collect::<Vec<_>>();
     if !entries.is_empty()
         && let Some(next) = prune(instances, context, source, entries).await?
     {

@@ -8,7 +8,8 @@ use threeport::v1::{InventoryEntry, ResourceReference};
 use super::desired::Desired;
 use crate::health::{self, Health};
 use crate::resource::{
-    APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, ownership_hash, reference, resource_version, uid,
+    APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, ownership_hash, reference,
+    resource_version, uid,
 };
 
 /// What was seen of an object: all that a decision needs.
@@ -82,7 +83,8 @@ pub fn entry<'a>(inventory: &'a [InventoryEntry], reference: &ResourceReference)
 
 /// Steps for the desired resources in their order, then for what is no longer wanted in reverse order of application.
 pub fn plan(desired: &[Desired], inventory: &[InventoryEntry], live: &Live) -> Vec<Step> {
-    let mut steps = desired.iter().enumerate().map(|(index, one)| step(index, one, inventory, live)).collect::<Vec<_>>();
+    let mut steps =
+        desired.iter().enumerate().map(|(index, one)| step(index, one, inventory, live)).collect::<Vec<_>>();
     let is_wanted = |entry: &InventoryEntry| {
         entry.resource.as_ref().is_none_or(|known| desired.iter().any(|one| is_same(&one.reference, known)))
     };
@@ -144,7 +146,9 @@ mod tests {
     use super::*;
 
     fn config_map(name: &str, value: &str) -> Resource {
-        Resource::new(json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "n" }, "data": { "a": value } }))
+        Resource::new(
+            json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": { "name": name, "namespace": "n" }, "data": { "a": value } }),
+        )
     }
 
     fn wanted(resources: Vec<Resource>) -> Vec<Desired> {
@@ -203,12 +207,17 @@ mod tests {
     fn what_left_the_manifest_is_pruned_and_its_namespace_released() {
         let inventory = wanted(vec![config_map("a", "1"), config_map("b", "1")]).iter().map(known).collect::<Vec<_>>();
         let steps = plan(&[], &inventory, &Live::new());
-        assert_eq!(steps, [Step::Prune(inventory[2].clone()), Step::Prune(inventory[1].clone()), Step::Release(inventory[0].clone())]);
+        assert_eq!(
+            steps,
+            [Step::Prune(inventory[2].clone()), Step::Prune(inventory[1].clone()), Step::Release(inventory[0].clone())]
+        );
     }
 
     #[test]
     fn claims_are_retained_when_they_leave() {
-        let claim = Resource::new(json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data" } }));
+        let claim = Resource::new(
+            json!({ "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": { "name": "data" } }),
+        );
         let inventory = wanted(vec![claim]).iter().map(known).collect::<Vec<_>>();
         assert_eq!(plan(&[], &inventory, &Live::new()), [Step::Retain(inventory[0].clone())]);
     }
@@ -218,7 +227,11 @@ mod tests {
         let wanted = wanted(vec![config_map("a", "1")]);
         let inventory = wanted.iter().map(known).collect::<Vec<_>>();
         assert_eq!(plan(&wanted, &inventory, &Live::new())[1], Step::Inspect(1));
-        for change in [|seen: &mut Observed| seen.uid = "other".into(), |seen: &mut Observed| seen.managed_hash = "other".into(), |seen: &mut Observed| seen.applied_hash = "late".into()] {
+        for change in [
+            |seen: &mut Observed| seen.uid = "other".into(),
+            |seen: &mut Observed| seen.managed_hash = "other".into(),
+            |seen: &mut Observed| seen.applied_hash = "late".into(),
+        ] {
             let mut live = inventory.iter().map(seen).collect::<Live>();
             live.values_mut().for_each(change);
             assert_eq!(plan(&wanted, &inventory, &live)[1], Step::Inspect(1));
@@ -244,7 +257,8 @@ mod tests {
 
     #[test]
     fn what_the_cluster_made_is_left_alone() {
-        let entry = InventoryEntry { resource: Some(ResourceReference::default()), observed: true, ..Default::default() };
+        let entry =
+            InventoryEntry { resource: Some(ResourceReference::default()), observed: true, ..Default::default() };
         assert_eq!(plan(&[], &[entry], &Live::new()), []);
     }
 }

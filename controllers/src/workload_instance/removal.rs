@@ -55,7 +55,9 @@ impl Removal<'_> {
 
     /// Takes our marks off something that outlives its instance, so that nothing later takes it for ours.
     pub async fn let_go(&self, entry: &InventoryEntry) -> std::result::Result<Removed, Failure> {
-        let Some(reference) = entry.resource.as_ref().filter(|_| !entry.uid.is_empty()) else { return Ok(Removed::Gone) };
+        let Some(reference) = entry.resource.as_ref().filter(|_| !entry.uid.is_empty()) else {
+            return Ok(Removed::Gone);
+        };
         let patch = json!({ "metadata": {
             "labels": { CONTROL_PLANE_LABEL: null, INSTANCE_LABEL: null },
             "annotations": { APPLIED_HASH: null },

@@ -49,7 +49,8 @@ impl Repairs {
         if let Some(contention) = &mut self.contended
             && lost.iter().any(|lost| lost.path == contention.field)
         {
-            let is_worth_a_look = contention.ownership != ownership || now.saturating_sub(contention.since) >= PATIENCE.as_secs();
+            let is_worth_a_look =
+                contention.ownership != ownership || now.saturating_sub(contention.since) >= PATIENCE.as_secs();
             contention.since = if is_worth_a_look { now } else { contention.since };
             ownership.clone_into(&mut contention.ownership);
             return is_worth_a_look;
@@ -57,9 +58,12 @@ impl Repairs {
         self.contended = None;
         self.at.values_mut().for_each(|times| times.retain(|at| now.saturating_sub(*at) < WINDOW.as_secs()));
         self.at.retain(|_, times| !times.is_empty());
-        if let Some(again) = lost.iter().find(|lost| self.at.get(&lost.path).is_some_and(|times| times.len() >= REPAIRS)) {
+        if let Some(again) =
+            lost.iter().find(|lost| self.at.get(&lost.path).is_some_and(|times| times.len() >= REPAIRS))
+        {
             let manager = again.manager.clone().unwrap_or_else(|| "somebody".into());
-            self.contended = Some(Contention { field: again.path.clone(), manager, since: now, ownership: ownership.to_owned() });
+            self.contended =
+                Some(Contention { field: again.path.clone(), manager, since: now, ownership: ownership.to_owned() });
             return false;
         }
         for lost in lost {

@@ -44,7 +44,9 @@ pub fn ready(resources: &[ResourceState], contention: Option<&(ResourceReference
         return contended(reference, contention);
     }
     let state = worst(resources);
-    let Some((reference, health)) = resources.iter().find(|(_, health)| health.state == state && state != State::Healthy) else {
+    let Some((reference, health)) =
+        resources.iter().find(|(_, health)| health.state == state && state != State::Healthy)
+    else {
         return Verdict::met("Healthy", "");
     };
     let others = resources.iter().filter(|(_, health)| health.state != State::Healthy).count() - 1;
@@ -90,7 +92,15 @@ mod tests {
     use super::*;
 
     fn resource(name: &str, health: Health) -> ResourceState {
-        (ResourceReference { kind: "Deployment".into(), namespace: "n".into(), name: name.into(), ..Default::default() }, health)
+        (
+            ResourceReference {
+                kind: "Deployment".into(),
+                namespace: "n".into(),
+                name: name.into(),
+                ..Default::default()
+            },
+            health,
+        )
     }
 
     #[test]

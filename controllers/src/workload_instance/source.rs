@@ -4,7 +4,8 @@ use serde_json::{Value, json};
 use threeport::object::Object;
 use threeport::render::{self, Resource, default_namespace, manifest_namespaces, parse_manifest};
 use threeport::v1::{
-    Attachment, AttachmentSpec, KubernetesRuntimeInstance, WorkloadDefinition, WorkloadDefinitionSpec, WorkloadInstance, WorkloadInstanceSpec,
+    Attachment, AttachmentSpec, KubernetesRuntimeInstance, WorkloadDefinition, WorkloadDefinitionSpec,
+    WorkloadInstance, WorkloadInstanceSpec,
 };
 use threeport_sdk::controller::{Context, Error as Failure};
 use uuid::Uuid;
@@ -35,7 +36,11 @@ impl Source {
         let pinned = context.pinned_definition::<WorkloadDefinition>();
         let generation = spec.definition_generation.filter(|_| pinned.is_some()).unwrap_or(newest_generation);
         let definition = pinned.unwrap_or(newest).spec.unwrap_or_default();
-        let mut attachments = context.attachments().iter().filter_map(|erased| Attachment::from_erased(erased.clone()).ok()).collect::<Vec<_>>();
+        let mut attachments = context
+            .attachments()
+            .iter()
+            .filter_map(|erased| Attachment::from_erased(erased.clone()).ok())
+            .collect::<Vec<_>>();
         attachments.sort_by(|a, b| a.meta().name.cmp(&b.meta().name));
         let leaving = attachments.iter().filter(|one| one.is_deleting()).map(|one| one.meta().name.clone()).collect();
         let named = |one: Attachment| (one.meta().name.clone(), one.spec.unwrap_or_default());
@@ -71,7 +76,8 @@ impl Source {
 
     /// The resources to apply, or all that doesn't fit.
     pub fn render(&self) -> Result<Vec<Resource>, String> {
-        let staying = self.attachments.iter().filter(|(name, _)| !self.leaving.contains(name)).cloned().collect::<Vec<_>>();
+        let staying =
+            self.attachments.iter().filter(|(name, _)| !self.leaving.contains(name)).cloned().collect::<Vec<_>>();
         self.render_with(&staying)
     }
 

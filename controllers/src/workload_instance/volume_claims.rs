@@ -16,7 +16,8 @@ pub async fn of(cluster: &Cluster, stateful_set: &Value) -> Result<Vec<Inventory
     let resource = cluster.resource_type("v1", "PersistentVolumeClaim").await?;
     let scope = Scope { namespace: text(&stateful_set["metadata"]["namespace"]), labels: &labels, fields: "" };
     let claims = cluster.list(&resource, &scope).await?.items;
-    let is_made_for_it = |claim: &&Value| prefixes.iter().any(|prefix| is_numbered(text(&claim["metadata"]["name"]), prefix));
+    let is_made_for_it =
+        |claim: &&Value| prefixes.iter().any(|prefix| is_numbered(text(&claim["metadata"]["name"]), prefix));
     Ok(claims.iter().filter(is_made_for_it).map(entry).collect())
 }
 
@@ -32,7 +33,8 @@ fn prefixes(stateful_set: &Value) -> Vec<String> {
 }
 
 fn is_numbered(name: &str, prefix: &str) -> bool {
-    name.strip_prefix(prefix).is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
+    name.strip_prefix(prefix)
+        .is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
 /// The selector's `matchLabels` as a query.

@@ -60,9 +60,10 @@ impl Work<'_> {
     pub async fn apply(&self, steps: &[Step]) -> Result<Vec<Outcome>, Failure> {
         let mut outcomes = Vec::new();
         for phase in 0..=4 {
-            let of_phase = steps.iter().filter(|step| self.phase(step) == Some(phase));
-            let results = futures::stream::iter(of_phase.map(|step| self.step(step))).buffer_unordered(AT_ONCE);
-            let results = results.collect::<Vec<_>>().await.into_iter().collect::<Result<Vec<_>, _>>()?;
+            let of_phase = steps.iter().filter(|step| self.phase(step) == Some(phase)).collect::<Vec<_>>();
+            let running = of_phase.into_iter().map(|step| self.step(step)).collect::<Vec<_>>();
+            let results = futures::stream::iter(running).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
+            let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
             outcomes.extend(results);
             if phase == 0 && outcomes.iter().any(|outcome| outcome.error.is_some()) {
                 break;
@@ -77,7 +78,9 @@ impl Work<'_> {
 
     fn phase(&self, step: &Step) -> Option<u8> {
         match step {
-            Step::Create(index) | Step::Change(index) | Step::Inspect(index) | Step::Keep(index) => Some(self.desired[*index].phase),
+            Step::Create(index) | Step::Change(index) | Step::Inspect(index) | Step::Keep(index) => {
+                Some(self.desired[*index].phase)
+            }
             Step::Prune(_) | Step::Retain(_) | Step::Release(_) => None,
         }
     }

@@ -25,6 +25,7 @@ pub struct Cluster {
 }
 
 /// A server-side apply.
+#[derive(Clone, Copy)]
 pub struct Apply<'a> {
     pub object: &'a Value,
     pub manager: &'a str,
