@@ -1,0 +1,112 @@
+//! Deletion: refused while used, ordered, proved; nothing is left but history and tombstones.
+
+use api_server::error::Error;
+use futures::future::join;
+use serde_json::json;
+use threeport::v1::ObjectReference;
+
+use crate::fixture::{Fixture, cause, definition, deletion, instance, manifest, object, project, runtime};
+
+#[tokio::test]
+async fn what_is_used_is_refused_with_all_its_users() {
+    let fixture = Fixture::new().await;
+    let objects = [runtime("local"), definition("web"), instance("web-1", "web"), instance("web-2", "web")];
+    fixture.apply(&objects).await.unwrap();
+    for (kind, name) in [("workload-definition", "web"), ("runtime", "local")] {
+        let Err(Error::InUse { users, .. }) = fixture.delete(kind, name).await else { panic!("deleted") };
+        assert_eq!(users, ["workload-instance `default/web-1`", "workload-instance `default/web-2`"]);
+    }
+    let Err(Error::InUse { users, .. }) = fixture.delete("project", "default").await else { panic!("deleted") };
+    assert_eq!(users.len(), 4);
+}
+
+#[tokio::test]
+async fn a_deleting_object_goes_when_its_users_have_gone() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[runtime("local"), definition("web"), instance("web-1", "web")]).await.unwrap();
+    fixture.reconcile().await;
+    fixture.delete("instance", "web-1").await.unwrap();
+    fixture.delete("definition", "web").await.unwrap();
+    fixture.delete("runtime", "local").await.unwrap();
+    let written = fixture.apply(&[instance("web-1", "web")]).await;
+    assert!(matches!(written, Err(Error::BeingDeleted { .. })), "{written:?}");
+    let web = ObjectReference {
+        kind: "workload-instance".into(),
+        project: "default".into(),
+        name: "web-1".into(),
+        ..Default::default()
+    };
+    assert!(!fixture.store.wait_state(&[web.clone()], true).await.unwrap().done);
+    fixture.reconcile().await;
+    assert!(fixture.store.wait_state(&[web], true).await.unwrap().succeeded);
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE kind <> 'project'").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM tombstones").await, 3);
+}
+
+#[tokio::test]
+async fn a_delete_that_races_a_create_leaves_no_dangling_reference() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[runtime("local")]).await.unwrap();
+    for round in 0..20 {
+        let (web, user) = (format!("web-{round}"), format!("user-{round}"));
+        fixture.apply(&[definition(&web)]).await.unwrap();
+        let objects = [instance(&user, &web)];
+        let (deleted, created) = join(fixture.delete("definition", &web), fixture.apply(&objects)).await;
+        assert_ne!(deleted.is_ok(), created.is_ok(), "round {round}: {deleted:?}, {created:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_project_is_deleted_only_when_empty() {
+    let fixture = Fixture::new().await;
+    let manifest = json!({ "manifest": manifest("nginx:1") });
+    let objects = [object("workload-definition", "shop", "web", manifest), project("shop"), project("empty")];
+    fixture.apply(&objects).await.unwrap();
+    let Err(Error::InUse { users, .. }) = fixture.delete("project", "shop").await else { panic!("deleted") };
+    assert_eq!(users, ["workload-definition `shop/web`"]);
+    fixture.delete("project", "empty").await.unwrap();
+    let homeless = object("workload", "empty", "web", json!({ "image": "nginx" }));
+    assert!(matches!(fixture.apply(&[homeless]).await, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
+async fn an_attachment_goes_when_its_target_has_looked() {
+    let fixture = Fixture::new().await;
+    let attachment =
+        object("attachment", "default", "extra", json!({ "workload_instance": "web-1", "env": { "A": "1" } }));
+    let objects = [runtime("local"), definition("web"), instance("web-1", "web"), attachment];
+    fixture.apply(&objects).await.unwrap();
+    fixture.reconcile().await;
+    fixture.delete("attachment", "extra").await.unwrap();
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE kind = 'attachment'").await, 1);
+    fixture.reconcile().await;
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE kind = 'attachment'").await, 0);
+    assert!(fixture.store.get("instance", "default", "web-1").await.is_ok());
+}
+
+#[tokio::test]
+async fn orphaning_leaves_a_receipt_and_no_tombstone() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[runtime("local"), definition("web"), instance("web-1", "web")]).await.unwrap();
+    fixture
+        .sql()
+        .await
+        .batch_execute(
+            "INSERT INTO inventory (instance_id, runtime_id, api_version, kind, namespace, name, retained)
+             SELECT i.id, r.id, 'v1', 'PersistentVolumeClaim', 'web', 'data', true FROM objects i, objects r
+             WHERE i.name = 'web-1' AND r.name = 'local'",
+        )
+        .await
+        .unwrap();
+    let mut request = deletion("workload-instance", "web-1");
+    request.validate_only = true;
+    let response = fixture.store.delete(request.clone(), &cause()).await.unwrap();
+    assert_eq!(response.retained[0].resource.as_ref().unwrap().name, "data");
+    assert_eq!(response.retained[0].runtime, "default/local");
+    (request.validate_only, request.orphan) = (false, true);
+    fixture.store.delete(request, &cause()).await.unwrap();
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name = 'web-1'").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM tombstones").await, 0);
+    let receipt = "SELECT jsonb_array_length(left_behind -> 'resources')::bigint FROM receipts";
+    assert_eq!(fixture.count(receipt).await, 1);
+}
