@@ -36,7 +36,7 @@ async fn a_deleting_object_goes_when_its_users_have_gone() {
         name: "web-1".into(),
         ..Default::default()
     };
-    assert!(!fixture.store.wait_state(&[web.clone()], true).await.unwrap().done);
+    assert!(!fixture.store.wait_state(std::slice::from_ref(&web), true).await.unwrap().done);
     fixture.reconcile().await;
     assert!(fixture.store.wait_state(&[web], true).await.unwrap().succeeded);
     assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE kind <> 'project'").await, 0);

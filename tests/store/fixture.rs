@@ -219,7 +219,7 @@ fn start() -> Postgres {
 }
 
 async fn make_template(url: &str, template: &str) {
-    let deadline = Instant::now() + Duration::from_secs(60);
+    let deadline = Instant::now() + Duration::from_mins(1);
     let client = loop {
         match tokio_postgres::connect(url, NoTls).await {
             Ok((client, connection)) => {

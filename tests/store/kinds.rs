@@ -25,7 +25,7 @@ fn field(name: &str, number: i32, message: Option<&str>) -> FieldDescriptorProto
 }
 
 /// `acme.v1.Widget {meta, spec: {size, definition}}`.
-fn widget(controllers: Value) -> Object {
+fn widget(controllers: &Value) -> Object {
     let message = |name: &str, field: Vec<FieldDescriptorProto>| DescriptorProto {
         name: Some(name.into()),
         field,
@@ -75,7 +75,7 @@ async fn a_kind_and_its_objects_may_come_in_one_request() {
     let fixture = Fixture::new().await;
     let other = fixture.another(KEYS).await;
     let gear = object("widget", "default", "gear", json!({ "size": "small", "definition": "web" }));
-    let objects = [gear.clone(), widget(json!([])), definition("web")];
+    let objects = [gear.clone(), widget(&json!([])), definition("web")];
     assert_eq!(outcomes(&fixture.apply(&objects).await.unwrap()), ["created"; 3]);
     assert_eq!(meta(&other.get("widgets", "default", "gear").await.unwrap()).name, "gear");
     let used = fixture.delete("workload-definition", "web").await;
@@ -92,18 +92,18 @@ async fn a_kind_and_its_objects_may_come_in_one_request() {
 async fn a_controller_that_is_added_finds_work_and_one_that_is_removed_leaves_none() {
     let fixture = Fixture::new().await;
     let gear = object("widget", "default", "gear", json!({ "size": "small" }));
-    fixture.apply(&[gear, widget(json!([]))]).await.unwrap();
-    fixture.apply(&[widget(json!([{ "name": "painter" }]))]).await.unwrap();
+    fixture.apply(&[gear, widget(&json!([]))]).await.unwrap();
+    fixture.apply(&[widget(&json!([{ "name": "painter" }]))]).await.unwrap();
     let painters = "SELECT count(*) FROM work WHERE kind = 'widget' AND controller = 'painter' AND due_at <= now()";
     assert_eq!(fixture.count(painters).await, 1);
-    fixture.apply(&[widget(json!([]))]).await.unwrap();
+    fixture.apply(&[widget(&json!([]))]).await.unwrap();
     assert_eq!(fixture.count("SELECT count(*) FROM work WHERE kind = 'widget'").await, 0);
 }
 
 #[tokio::test]
 async fn our_own_names_are_taken() {
     let fixture = Fixture::new().await;
-    let mut kind = widget(json!([]));
+    let mut kind = widget(&json!([]));
     kind.meta.as_mut().unwrap().name = "workload".into();
     let Err(Error::Invalid(violations)) = fixture.apply(&[kind]).await else { panic!("stored") };
     assert!(violations.iter().any(|violation| violation.field == "meta.name"), "{violations:?}");

@@ -116,9 +116,9 @@ mod tests {
 
     use super::*;
 
-    fn lines(before: Option<Value>, after: Option<Value>) -> Vec<String> {
+    fn lines(before: &Value, after: &Value) -> Vec<String> {
         let kind = Registry::built_in().get("workload").unwrap();
-        let differences = of_specs(kind, before.as_ref(), after.as_ref());
+        let differences = of_specs(kind, Some(before), Some(after));
         differences.iter().map(|d| format!("{}: {} -> {}", d.path, d.before, d.after)).collect()
     }
 
@@ -127,7 +127,7 @@ mod tests {
         let before = json!({ "image": "a", "replicas": 1, "instances": [{ "name": "x" }] });
         let after = json!({ "image": "b", "instances": [{ "name": "x", "paused": true }], "env": { "A.B": "1" } });
         assert_eq!(
-            lines(Some(before), Some(after)),
+            lines(&before, &after),
             [
                 "spec.env[\"A.B\"]:  -> \"1\"",
                 "spec.image: \"a\" -> \"b\"",
@@ -142,7 +142,7 @@ mod tests {
         let before = json!({ "secret_data": { "same": "hunter1", "changed": "hunter2", "gone": "hunter3" } });
         let after = json!({ "secret_data": { "same": "hunter1", "changed": "hunter4", "new": "hunter5" } });
         assert_eq!(
-            lines(Some(before), Some(after)),
+            lines(&before, &after),
             [
                 "spec.secret_data.changed: (sensitive) -> (changed)",
                 "spec.secret_data.gone: (sensitive) -> ",

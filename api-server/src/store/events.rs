@@ -49,7 +49,7 @@ impl Store {
         let (before, id) = match &last {
             Some(last) => (UNIX_EPOCH + Duration::from_micros(last.micros), last.id),
             // A day ahead: clocks of servers may differ.
-            None => (SystemTime::now() + Duration::from_secs(24 * 3600), Uuid::max()),
+            None => (SystemTime::now() + Duration::from_hours(24), Uuid::max()),
         };
         let connection = self.pool.get().await?;
         let limit = size + 1;

@@ -1,5 +1,6 @@
 //! Lists: a page of a kind's objects in one snapshot, with the position to watch from.
 
+use std::fmt::Write;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use deadpool_postgres::Transaction;
@@ -129,7 +130,7 @@ fn condition(kind: &Kind, request: &ListObjectsRequest, order: &Order, last: Opt
     condition.sql = format!("o.kind = {place}");
     if kind.is_in_project && request.project != ALL {
         let place = condition.bind(request.project.clone());
-        condition.sql.push_str(&format!(" AND o.project = {place}"));
+        let _ = write!(condition.sql, " AND o.project = {place}");
     }
     condition.filter(kind, &Filter::parse(&request.filter)?)?;
     if let Some(last) = last {
@@ -139,7 +140,7 @@ fn condition(kind: &Kind, request: &ListObjectsRequest, order: &Order, last: Opt
         };
         let id = condition.bind(last.id);
         let sign = if order.is_descending { "<" } else { ">" };
-        condition.sql.push_str(&format!(" AND ({}, o.id) {sign} ({value}, {id})", order.sql()));
+        let _ = write!(condition.sql, " AND ({}, o.id) {sign} ({value}, {id})", order.sql());
     }
     Ok(condition)
 }

@@ -1,7 +1,5 @@
 //! Generations of definitions that instances pin: they live with their pin, not in the log.
 
-use std::collections::HashMap;
-
 use deadpool_postgres::Transaction;
 use serde_json::Value;
 use threeport::json::{Violation, to_struct};
@@ -10,7 +8,7 @@ use uuid::Uuid;
 
 use super::draft::Draft;
 use super::plan::Plan;
-use super::references::{Target, generation};
+use super::references::{Target, Targets, generation};
 use super::statement;
 use crate::error::{Error, Result};
 use crate::rules;
@@ -25,11 +23,7 @@ pub fn pin(kind: &str, spec: &Value) -> Option<i64> {
 }
 
 /// The definition that a draft uses.
-fn definition<'t>(
-    plan: &Plan<'_>,
-    draft: &Draft,
-    targets: &'t HashMap<Uuid, Target>,
-) -> Option<(Uuid, i64, &'t Target)> {
+fn definition<'t>(plan: &Plan<'_>, draft: &Draft, targets: &'t Targets) -> Option<(Uuid, i64, &'t Target)> {
     draft.uses.iter().find_map(|id| match &targets[id] {
         Target::Drafted(index) if plan.drafts[*index].kind.name == DEFINITION => {
             Some((*id, generation(&plan.drafts[*index]), &targets[id]))
@@ -44,7 +38,7 @@ fn definition<'t>(
 pub async fn pinned_by(
     plan: &Plan<'_>,
     draft: &Draft,
-    targets: &HashMap<Uuid, Target>,
+    targets: &Targets,
 ) -> Result<Result<Option<v1::Object>, Violation>> {
     let Some(pinned) = pin(&draft.kind.name, &draft.spec) else { return Ok(Ok(None)) };
     let Some((id, present, target)) = definition(plan, draft, targets) else { return Ok(Ok(None)) };
@@ -101,7 +95,7 @@ async fn kept(plan: &Plan<'_>, id: Uuid, generation: i64, meta: &ObjectMeta) -> 
 }
 
 /// Keeps the present generations that drafts pin. Call when the definitions of the plan are stored.
-pub async fn keep_present(plan: &Plan<'_>, targets: &HashMap<Uuid, Target>) -> Result<()> {
+pub async fn keep_present(plan: &Plan<'_>, targets: &Targets) -> Result<()> {
     for draft in &plan.drafts {
         let Some(pinned) = pin(&draft.kind.name, &draft.spec).filter(|_| draft.is_spec_changed()) else { continue };
         let Some((id, ..)) = definition(plan, draft, targets).filter(|(_, present, _)| *present == pinned) else {

@@ -261,17 +261,7 @@ impl<'a> Plan<'a> {
             meta,
             spec: child.spec,
         };
-        Ok((self.place_of_child(draft, &input.meta.name), input))
-    }
-
-    /// Where a composite's spec speaks of this child: in its entry under `instances`, or all over.
-    fn place_of_child(&self, parent: &Draft, child: &str) -> String {
-        let instances = parent.spec.get("instances").and_then(serde_json::Value::as_array);
-        let index = instances.into_iter().flatten().position(|instance| {
-            let name = instance.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
-            format!("{}-{name}", parent.meta.name) == child
-        });
-        index.map_or_else(|| parent.spec_place.clone(), |index| format!("{}.instances[{index}]", parent.spec_place))
+        Ok((place_of_child(draft, &input.meta.name), input))
     }
 
     async fn drop_unwanted(&mut self, parents: &[Uuid], wanted: &HashSet<Key>) -> Result<()> {
@@ -291,4 +281,14 @@ impl<'a> Plan<'a> {
 
 pub fn key(row: &Row) -> Key {
     (row.kind.clone(), row.project.clone(), row.name.clone())
+}
+
+/// Where a composite's spec speaks of this child: in its entry under `instances`, or all over.
+fn place_of_child(parent: &Draft, child: &str) -> String {
+    let instances = parent.spec.get("instances").and_then(serde_json::Value::as_array);
+    let index = instances.into_iter().flatten().position(|instance| {
+        let name = instance.get("name").and_then(serde_json::Value::as_str).unwrap_or_default();
+        format!("{}-{name}", parent.meta.name) == child
+    });
+    index.map_or_else(|| parent.spec_place.clone(), |index| format!("{}.instances[{index}]", parent.spec_place))
 }

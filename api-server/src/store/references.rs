@@ -28,12 +28,15 @@ struct Naming {
 pub enum Target {
     /// Another object of the plan.
     Drafted(usize),
-    Stored(Row),
+    Stored(Box<Row>),
 }
+
+/// What a plan's objects use, by id.
+pub type Targets = HashMap<Uuid, Target>;
 
 impl Plan<'_> {
     /// Resolves every reference, locks what is used, and checks each object with what it uses at hand.
-    pub async fn resolve(&mut self) -> Result<HashMap<Uuid, Target>> {
+    pub async fn resolve(&mut self) -> Result<Targets> {
         self.lock_homes().await?;
         let namings = self.namings();
         let stored = self.lock_targets(&namings).await?;
@@ -43,22 +46,19 @@ impl Plan<'_> {
         for naming in namings {
             let found = match (drafted.get(&naming.target), stored.get(&naming.target)) {
                 (Some(index), _) => Some((self.drafts[*index].id, Target::Drafted(*index))),
-                (None, row) => row.map(|row| (row.id, Target::Stored(row.clone()))),
+                (None, row) => row.map(|row| (row.id, Target::Stored(Box::new(row.clone())))),
             };
-            match found.filter(|(_, target)| self.may_use(&naming, target)) {
-                Some((id, target)) => {
-                    let uses = &mut self.drafts[naming.draft].uses;
-                    if !uses.contains(&id) {
-                        uses.push(id);
-                    }
-                    targets.insert(id, target);
+            if let Some((id, target)) = found.filter(|(_, target)| self.may_use(&naming, target)) {
+                let uses = &mut self.drafts[naming.draft].uses;
+                if !uses.contains(&id) {
+                    uses.push(id);
                 }
-                None => {
-                    self.unresolved.insert(naming.draft);
-                    if !self.failed.contains(&naming.target) {
-                        self.violations.push(self.unusable(&naming, stored.get(&naming.target)));
-                    }
-                }
+                targets.insert(id, target);
+                continue;
+            }
+            self.unresolved.insert(naming.draft);
+            if !self.failed.contains(&naming.target) {
+                self.violations.push(self.unusable(&naming, stored.get(&naming.target)));
             }
         }
         self.refuse_circles().await?;
@@ -66,7 +66,7 @@ impl Plan<'_> {
     }
 
     /// Checks the objects whose own spec or whose used objects change against what they use.
-    pub async fn check_uses(&mut self, targets: &HashMap<Uuid, Target>) -> Result<()> {
+    pub async fn check_uses(&mut self, targets: &Targets) -> Result<()> {
         for index in 0..self.drafts.len() {
             let draft = &self.drafts[index];
             let moves = |id: &Uuid| matches!(targets.get(id), Some(Target::Drafted(used)) if self.drafts[*used].is_spec_changed());
@@ -129,12 +129,15 @@ impl Plan<'_> {
                     let Some(text) = value.as_str().filter(|text| !text.is_empty()) else { return };
                     match target(kind, text, home(draft)) {
                         Ok(target) => namings.push(Naming { draft: index, place: draft.at(place), target }),
-                        Err(why) => violations.push(Violation::new(draft.at(place), why)),
+                        Err(why) => violations.push((index, Violation::new(draft.at(place), why))),
                     }
                 });
             }
         }
-        self.violations.extend(violations);
+        for (index, violation) in violations {
+            self.unresolved.insert(index);
+            self.violations.push(violation);
+        }
         namings
     }
 

@@ -81,7 +81,7 @@ impl Plan<'_> {
         let kind = self.registry.get(&user.kind).ok_or_else(|| Error::UnknownKind(user.kind.clone()))?;
         let mut used = vec![self.used(&Target::Drafted(definition))?];
         for row in uses.get(&user.id).into_iter().flatten().filter(|row| row.id != self.drafts[definition].id) {
-            used.push(self.used(&Target::Stored(row.clone()))?);
+            used.push(self.used(&Target::Stored(Box::new(row.clone())))?);
         }
         let object = self.store.object_of(kind, user, None, true, Visibility::Revealed)?;
         let spec = object.spec.map(from_struct).unwrap_or_default();

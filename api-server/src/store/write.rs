@@ -8,13 +8,13 @@ use uuid::Uuid;
 use super::admit::Author;
 use super::draft::Draft;
 use super::plan::Plan;
-use super::references::Target;
+use super::references::Targets;
 use super::{Change, ChangeType, Effects, Row, delete, pins, row, statement};
 use crate::error::{Error, Result};
 
 impl Plan<'_> {
     /// Stores the drafts that differ from what is stored; the rows of all drafts, by id.
-    pub async fn store(&self, targets: &HashMap<Uuid, Target>, effects: &mut Effects) -> Result<HashMap<Uuid, Row>> {
+    pub async fn store(&self, targets: &Targets, effects: &mut Effects) -> Result<HashMap<Uuid, Row>> {
         let mut rows = HashMap::new();
         let unpinned = self.definitions_unpinned().await?;
         for row in self.insert().await? {
