@@ -1,4 +1,4 @@
-//! Hints about due work on JetStream: no content, may be lost or doubled, cost nothing to repeat.
+//! Hints about due work on `JetStream`: no content, may be lost or doubled, cost nothing to repeat.
 //!
 //! The stream keeps one message a subject and refuses a second one (`discard` is `New` per subject), which counts as
 //! success: the hint is there. A hint that could not be published is forgotten, so that the next look offers it again.
@@ -29,7 +29,7 @@ const TIMEOUT: Duration = Duration::from_secs(2);
 /// A pause after a failed declaration of the stream.
 const REDECLARE: Duration = Duration::from_millis(500);
 /// Hints that nobody takes go: their rows are hinted again for as long as they are due.
-const MAX_AGE: Duration = Duration::from_secs(600);
+const MAX_AGE: Duration = Duration::from_mins(10);
 /// Bounds the stream's memory.
 const MAX_MESSAGES: i64 = 1_000_000;
 

@@ -1,4 +1,4 @@
-//! Hints on a real JetStream: what is due is heard of, also after the broker has lost all it had.
+//! Hints on a real `JetStream`: what is due is heard of, also after the broker has lost all it had.
 
 use std::time::Duration;
 

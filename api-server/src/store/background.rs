@@ -117,7 +117,7 @@ impl Store {
         });
         let (store, config) = (self.clone(), background.clone());
         tasks.spawn(async move {
-            repeat("enforcing retention", Duration::from_secs(60), || store.enforce(&config.retention)).await;
+            repeat("enforcing retention", Duration::from_mins(1), || store.enforce(&config.retention)).await;
         });
         tokio::select! {
             () = self.give_positions(term) => tracing::warn!(epoch = term.epoch, "another process gives positions now"),

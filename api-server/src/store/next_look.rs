@@ -4,9 +4,9 @@ use std::time::Duration;
 
 /// The first back-off; doubled with every failure in a row.
 const BACK_OFF: Duration = Duration::from_millis(100);
-const MAX_BACK_OFF: Duration = Duration::from_secs(300);
+const MAX_BACK_OFF: Duration = Duration::from_mins(5);
 /// The bounds of a check-in: no object spins, none is forgotten.
-const CHECK_IN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(24 * 3600));
+const CHECK_IN: (Duration, Duration) = (Duration::from_millis(100), Duration::from_hours(24));
 /// A call of a holder that lost its lease has timed out after this.
 const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -85,7 +85,7 @@ mod tests {
         let next = next_look(Outcome::Retry, 5, Standing { attempts: 3, ..STANDING }, 1.0);
         assert_eq!((next.done, next.attempts, next.due_in), (3, 4, Some(Duration::from_millis(800))));
         let next = next_look(Outcome::Retry, 5, Standing { attempts: 1000, ..STANDING }, 1.0);
-        assert_eq!(next.due_in, Some(Duration::from_secs(300)));
+        assert_eq!(next.due_in, Some(Duration::from_mins(5)));
         let next = next_look(Outcome::Retry, 5, STANDING, 0.0);
         assert_eq!(next.due_in, Some(Duration::from_millis(50)));
     }

@@ -28,8 +28,8 @@ pub struct Retention {
 
 impl Default for Retention {
     fn default() -> Self {
-        let day = Duration::from_secs(24 * 3600);
-        Self { status: Duration::from_secs(3600), history: Some(day * 3653), events: day * 7, request_ids: day }
+        let day = Duration::from_hours(24);
+        Self { status: Duration::from_hours(1), history: Some(day * 3653), events: day * 7, request_ids: day }
     }
 }
 
