@@ -65,3 +65,51 @@ impl Cli {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn every_verb_shows_an_example() {
+        Cli::command().debug_assert();
+        for verb in Cli::command().get_subcommands().filter(|verb| !verb.is_hide_set()) {
+            let help = verb.get_after_help().map(ToString::to_string).unwrap_or_default();
+            assert!(help.starts_with("Examples:\n  "), "give cli/src/commands/{}.rs an after_help", verb.get_name());
+        }
+    }
+
+    #[test]
+    fn the_verbs_are_listed_in_the_order_of_their_use() {
+        let verbs: Vec<String> = Cli::command()
+            .get_subcommands()
+            .filter(|verb| !verb.is_hide_set())
+            .map(|verb| {
+                format!("{:<11} {}", verb.get_name(), verb.get_about().map(ToString::to_string).unwrap_or_default())
+            })
+            .collect();
+        insta::assert_snapshot!(verbs.join("\n"), @r"
+        up          Start a control plane on this machine: Postgres, NATS, API server and controllers
+        down        Stop a control plane on this machine
+        status      Show the processes of the control planes on this machine
+        deploy      Deploy a container image as a workload, or change one that was
+        apply       Create or update what documents describe, all of it or nothing
+        get         Show one object, or all of a kind
+        describe    Show one object with its conditions, resources and recent events
+        tree        Show objects with what they own and use, down to the resources in clusters
+        render      Show the Kubernetes manifest that a workload, instance or definition applies
+        wait        Wait until objects and all they own are ready, or gone
+        events      Show what happened lately, newest first
+        history     Show who changed an object, when and why, newest first
+        delete      Delete objects and all they own
+        runtime     Register Kubernetes clusters
+        context     Show and choose contexts: which server, as whom, in which project
+        explain     Explain a kind or a field of it
+        kinds       List the kinds of object, those registered at run time too
+        version     Show the version of tptctl and whether the server answers
+        completion  Write a completion script for a shell
+        ");
+    }
+}

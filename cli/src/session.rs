@@ -86,7 +86,10 @@ impl Session {
 
 /// The kind that a user means by a name, plural or alias.
 pub fn find_kind(registry: &Registry, name: &str) -> Result<Arc<Kind>> {
-    if let Some(kind) = registry.find(&name.to_ascii_lowercase()) {
+    let lower = name.to_ascii_lowercase();
+    // Short names have plurals too: `runtimes`.
+    let found = registry.find(&lower).or_else(|| registry.find(lower.strip_suffix('s')?));
+    if let Some(kind) = found {
         return Ok(Arc::clone(kind));
     }
     let names: Vec<String> = registry
@@ -107,7 +110,7 @@ mod tests {
     #[test]
     fn a_kind_is_found_by_any_of_its_names_and_a_misspelt_one_is_corrected() {
         let registry = Registry::built_in();
-        for name in ["workload-instance", "workload-instances", "wi", "WI"] {
+        for name in ["workload-instance", "workload-instances", "wi", "WI", "instances"] {
             assert_eq!(find_kind(registry, name).unwrap().name, "workload-instance");
         }
         let error = find_kind(registry, "worklod").unwrap_err();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Args;
 use threeport::object::Object;
-use threeport::v1::{ApplyResult, ObjectMeta, Workload, WorkloadInstanceTemplate, WorkloadSpec};
+use threeport::v1::{
+    self, ApplyResult, Difference, HistoryRequest, ObjectMeta, Workload, WorkloadInstanceTemplate, WorkloadSpec,
+};
 use threeport_sdk::Client;
 use threeport_sdk::client::{ApplyOptions, WriteOptions};
 
@@ -111,7 +113,11 @@ impl Deploy {
         let options = WriteOptions { validate_only: self.dry_run, ..WriteOptions::default() };
         let object = client.update_erased(workload.to_erased(), &mask, options).await?;
         let outcome = if view::meta(&object).revision == before { "unchanged" } else { "updated" };
-        Ok(ApplyResult { object: Some(object), outcome: outcome.into(), ..ApplyResult::default() })
+        let differences = match outcome {
+            "updated" if !self.dry_run => latest_differences(client, &object).await?,
+            _ => Vec::new(),
+        };
+        Ok(ApplyResult { object: Some(object), outcome: outcome.into(), differences, ..ApplyResult::default() })
     }
 
     /// Sets what the flags say and answers its paths.
@@ -149,6 +155,21 @@ impl Deploy {
         }
         Ok(mask)
     }
+}
+
+/// What the write that led to this revision changed.
+async fn latest_differences(client: &Client, object: &v1::Object) -> Result<Vec<Difference>> {
+    let meta = view::meta(object);
+    let request = HistoryRequest {
+        kind: object.kind.clone(),
+        project: meta.project,
+        name: meta.name,
+        page_size: 5,
+        page_token: String::new(),
+    };
+    let entries = client.history(request).await?.entries;
+    let ours = entries.into_iter().find(|entry| entry.revision == meta.revision);
+    Ok(ours.map(|entry| entry.differences).unwrap_or_default())
 }
 
 fn variable(text: &str) -> Result<(String, String), String> {

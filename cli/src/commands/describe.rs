@@ -5,7 +5,7 @@ use std::fmt::Write;
 use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
-use threeport::json::from_struct;
+use threeport::json::{from_struct, to_struct};
 use threeport::v1::{Event, EventsRequest, Object};
 use threeport_sdk::document;
 
@@ -15,6 +15,7 @@ use crate::table::Table;
 use crate::view;
 
 const EVENTS_SHOWN: i32 = 15;
+const LINES_SHOWN: usize = 8;
 
 /// Show one object with its conditions, resources and recent events
 #[derive(Args, Debug)]
@@ -48,7 +49,7 @@ impl Describe {
 }
 
 fn description(object: &Object, events: &[Event], paint: &dyn Fn(&str) -> String) -> Result<String> {
-    let mut text = document::to_yaml(std::slice::from_ref(object))?;
+    let mut text = document::to_yaml(&[shortened(object)])?;
     let meta = view::meta(object);
     let status = object.status.clone().map(from_struct).unwrap_or_default();
     writeln!(text)?;
@@ -73,6 +74,23 @@ fn description(object: &Object, events: &[Event], paint: &dyn Fn(&str) -> String
     section(&mut text, "Instances", &instances(&status), paint)?;
     section(&mut text, "Events", &events_table(events), paint)?;
     Ok(text)
+}
+
+/// The object with long texts, such as manifests, told by their length.
+fn shortened(object: &Object) -> Object {
+    fn shorten(value: &mut Value) {
+        match value {
+            Value::String(text) if text.lines().count() > LINES_SHOWN => {
+                *value = format!("({} lines, shown by `tptctl get -o yaml`)", text.lines().count()).into();
+            }
+            Value::Array(items) => items.iter_mut().for_each(shorten),
+            Value::Object(fields) => fields.values_mut().for_each(shorten),
+            _ => {}
+        }
+    }
+    let mut spec = from_struct(object.spec.clone().unwrap_or_default());
+    shorten(&mut spec);
+    Object { spec: Some(to_struct(spec)), ..object.clone() }
 }
 
 /// `Kubernetes version` of `kubernetes_version`.

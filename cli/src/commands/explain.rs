@@ -159,7 +159,10 @@ mod tests {
               The average CPU use, in percent of what is requested, to aim for (default 80).
         ");
         let text = explain(Registry::built_in(), "workload.spec.instances.values").unwrap();
-        insta::assert_snapshot!(text, @r"");
+        insta::assert_snapshot!(text, @r"
+        workload.spec.instances.values: map of string to any
+          Values for the definition's inputs, by name.
+        ");
     }
 
     #[test]

@@ -94,11 +94,9 @@ impl Get {
             let Some((key, value)) = label.split_once('=') else {
                 bail!(Usage(format!("`{label}` selects nothing; write --selector key=value,key=value")));
             };
-            terms.push(format!(
-                "labels.{} = {}",
-                quoted_if_needed(key.trim()),
-                quoted(value.trim_start_matches('=').trim())
-            ));
+            let value = value.trim_start_matches('=').trim();
+            // Keys such as `app.kubernetes.io/name` are no plain path.
+            terms.push(format!("labels[{}] = {}", quoted(key.trim()), quoted(value)));
         }
         Ok(terms.join(" AND "))
     }
@@ -182,10 +180,4 @@ impl Get {
 
 fn quoted(text: &str) -> String {
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
-}
-
-/// Label keys such as `app.kubernetes.io/name` must be quoted.
-fn quoted_if_needed(key: &str) -> String {
-    let is_plain = key.chars().all(|character| character.is_ascii_alphanumeric() || "-_".contains(character));
-    if is_plain { key.to_owned() } else { quoted(key) }
 }

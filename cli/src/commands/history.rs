@@ -52,7 +52,8 @@ impl History {
             session
                 .terminal
                 .data(format_args!("{position} {type} generation {generation}, {age} ago by {actor}{reason}"))?;
-            for difference in &entry.differences {
+            // Of a creation everything is new; `get -o yaml` reads better.
+            for difference in entry.differences.iter().filter(|_| r#type != "created") {
                 session.terminal.data(format_args!("  {}", differences::line(difference)))?;
             }
         }

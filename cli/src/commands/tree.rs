@@ -220,15 +220,15 @@ mod tests {
         let objects = application();
         let forest = Forest { registry: Registry::built_in(), objects: &objects };
         insta::assert_snapshot!(drawn(&forest.roots(), &str::to_owned), @r"
-        OBJECT                                          HEALTH        REASON
-        kubernetes-runtime-instance/sandbox             Ready True    -
-        workload/web                                    Reconciling   -
-        ├─ workload-definition/web                      -             -
-        └─ workload-instance/web-eu                     Reconciling   RolloutInProgress
-           ├─ uses workload-definition/web
-           ├─ uses kubernetes-runtime-instance/shared/eu
-           ├─ Deployment/web
-           └─ Service/web
+        OBJECT                                             HEALTH        REASON
+        kubernetes-runtime-instance/sandbox                Ready True    -
+        workload/web                                       Reconciling   -
+        ├─ workload-definition/web                         -             -
+        └─ workload-instance/web-eu                        Reconciling   RolloutInProgress
+           ├─ uses workload-definition/web                 -             -
+           ├─ uses kubernetes-runtime-instance/shared/eu   -             -
+           ├─ Deployment/web                               Reconciling   RolloutInProgress
+           └─ Service/web                                  Healthy       -
         ");
     }
 
