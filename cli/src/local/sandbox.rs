@@ -167,6 +167,8 @@ fn kwok(directory: &Path, programs: &Kubernetes) -> ProcessSpec {
     ProcessSpec::new("kwok", programs.kwok.clone(), directory)
         .arguments(["--kubeconfig", "kubeconfig", "--server-address", "127.0.0.1:0"])
         .arguments(["--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake"])
+        // Without leases the node goes NotReady after 50 seconds, and its pods with it.
+        .arguments(["--node-lease-duration-seconds=40"])
         .arguments(programs.stages.iter().map(|stage| format!("--config={}", stage.display())))
 }
 
