@@ -31,7 +31,7 @@ async fn only_what_is_shared_can_be_used() {
 async fn narrowing_that_races_a_use_never_leaves_both() {
     let fixture = Fixture::new().await;
     fixture.apply(&[project("shop"), shared(runtime("local"), "*")]).await.unwrap();
-    for round in 0..20 {
+    for round in 0..60 {
         let name = format!("web-{round}");
         let definition = definition(&name);
         fixture.apply(&[shared(definition.clone(), "shop")]).await.unwrap();

@@ -11,8 +11,8 @@ use uuid::Uuid;
 use super::admit::Key;
 use super::draft::Draft;
 use super::plan::{Plan, key};
-use super::row::{self, Row};
-use super::{Visibility, pins, statement};
+use super::row::Row;
+use super::{Visibility, pins, read, statement};
 use crate::error::{Error, Result};
 use crate::rules;
 
@@ -115,9 +115,20 @@ impl Plan<'_> {
             wanted.extend(rows.iter().map(|row| row.get::<_, Uuid>("id")).filter(|id| !drafted.contains(id)));
         }
         let ids = wanted.into_iter().collect::<Vec<_>>();
-        let sql = "SELECT id FROM objects WHERE id = ANY($1) AND deleted_at IS NULL ORDER BY id FOR KEY SHARE";
-        let held = statement::query(self.tx, sql, &[&ids]).await?.len();
-        if held == ids.len() { Ok(()) } else { Err(Error::Conflict) }
+        let held = self.hold(&ids).await?;
+        let all_live = held.len() == ids.len() && !held.iter().any(Row::is_deleting);
+        if all_live { Ok(()) } else { Err(Error::Conflict) }
+    }
+
+    /// Locks objects against deletion and narrowing, in the order of ids, then reads them in a second statement: the
+    /// locking one may have waited for a writer and answer what was there before.
+    async fn hold(&self, ids: &[Uuid]) -> Result<Vec<Row>> {
+        if ids.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT 1 FROM objects WHERE id = ANY($1) ORDER BY id FOR KEY SHARE";
+        statement::query(self.tx, sql, &[&ids]).await?;
+        read::rows(self.tx, ids).await
     }
 
     fn namings(&mut self) -> Vec<Naming> {
@@ -155,14 +166,11 @@ impl Plan<'_> {
             projects.push(project);
             names.push(name);
         }
-        let sql = format!(
-            "SELECT {} FROM objects o
-             WHERE (o.kind, o.project, o.name) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
-             ORDER BY o.id FOR KEY SHARE",
-            row::COLUMNS
-        );
-        let rows = statement::query(self.tx, &sql, &[&kinds, &projects, &names]).await?;
-        Ok(rows.iter().map(Row::from).map(|row| (key(&row), row)).collect())
+        let sql = "SELECT o.id FROM objects o
+                   WHERE (o.kind, o.project, o.name) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))";
+        let found = statement::query(self.tx, sql, &[&kinds, &projects, &names]).await?;
+        let ids = found.iter().map(|row| row.get("id")).collect::<Vec<Uuid>>();
+        Ok(self.hold(&ids).await?.into_iter().map(|row| (key(&row), row)).collect())
     }
 
     fn may_use(&self, naming: &Naming, target: &Target) -> bool {

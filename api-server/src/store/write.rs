@@ -17,6 +17,7 @@ impl Plan<'_> {
     pub async fn store(&self, targets: &Targets, effects: &mut Effects) -> Result<HashMap<Uuid, Row>> {
         let mut rows = HashMap::new();
         let unpinned = self.definitions_unpinned().await?;
+        self.lock_narrowed().await?;
         for row in self.insert().await? {
             effects.changes.push(Change { change_type: ChangeType::Created, before: None, after: row.clone() });
             rows.insert(row.id, row);
@@ -150,11 +151,21 @@ impl Plan<'_> {
         Ok(())
     }
 
-    /// Refuses to take an object away from projects that use it. The lock comes first and the count second: in one
+    /// Keeps new users away from what is shared with fewer projects, before its row changes.
+    async fn lock_narrowed(&self) -> Result<()> {
+        let narrowed = self.drafts.iter().filter(|draft| draft.narrows_sharing()).map(|draft| draft.id);
+        let narrowed = narrowed.collect::<Vec<_>>();
+        if !narrowed.is_empty() {
+            let sql = "SELECT 1 FROM objects WHERE id = ANY($1) ORDER BY id FOR UPDATE";
+            statement::query(self.tx, sql, &[&narrowed]).await?;
+        }
+        Ok(())
+    }
+
+    /// Refuses to take an object away from projects that use it. The lock came first and the count is second: in one
     /// statement, a user that committed while it waited would not be counted.
     async fn refuse_narrowing(&self) -> Result<()> {
         for draft in self.drafts.iter().filter(|draft| draft.narrows_sharing()) {
-            statement::execute(self.tx, "SELECT 1 FROM objects WHERE id = $1 FOR UPDATE", &[&draft.id]).await?;
             let users = statement::query(
                 self.tx,
                 "SELECT u.id, u.kind, u.project, u.name FROM object_refs r JOIN objects u ON u.id = r.from_id
