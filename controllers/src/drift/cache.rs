@@ -16,6 +16,8 @@ pub struct Cache {
     /// Kinds whose list is complete and whose watch runs.
     synced: HashSet<KindKey>,
     objects: HashMap<String, Live>,
+    /// The instance of each object, by uid: labels may be changed or taken off.
+    owners: HashMap<String, String>,
     /// What each autoscaler targets, by its uid; none until they are listed.
     autoscalers: Option<HashMap<String, Key>>,
 }
@@ -52,42 +54,57 @@ impl Cache {
         let mut touched = BTreeSet::new();
         for (instance_id, live) in &mut self.objects {
             let before = live.len();
+            for seen in live.values().filter(|seen| is_of(seen, kind)) {
+                self.owners.remove(&seen.uid);
+            }
             live.retain(|_, seen| !is_of(seen, kind));
             if live.len() != before {
                 touched.insert(instance_id.clone());
             }
         }
-        touched.extend(items.iter().filter_map(|item| self.put(item)));
+        touched.extend(items.iter().flat_map(|item| self.put(item)));
         self.objects.retain(|_, live| !live.is_empty());
         self.synced.insert(kind.clone());
         touched
     }
 
-    /// Takes an object as it is now; answers its instance if anything that matters has changed.
-    pub fn put(&mut self, object: &Value) -> Option<String> {
+    /// Takes an object as it is now; answers the instances for which anything that matters has changed.
+    pub fn put(&mut self, object: &Value) -> Vec<String> {
         let instance_id = instance_of(object);
-        if instance_id.is_empty() {
-            return None;
-        }
         let seen = Observed::of(object, &field_manager(instance_id));
+        let before = self.owners.get(&seen.uid).filter(|before| *before != instance_id).cloned();
+        let mut touched = before.into_iter().filter(|before| self.take(before, &seen)).collect::<Vec<_>>();
+        if instance_id.is_empty() {
+            self.owners.remove(&seen.uid);
+            return touched;
+        }
+        self.owners.insert(seen.uid.clone(), instance_id.to_owned());
         let live = self.objects.entry(instance_id.to_owned()).or_default();
         let before = live.insert(key(&seen.reference), seen.clone());
         let is_same =
             before.is_some_and(|before| Observed { resource_version: seen.resource_version.clone(), ..before } == seen);
-        (!is_same).then(|| instance_id.to_owned())
+        if !is_same {
+            touched.push(instance_id.to_owned());
+        }
+        touched
     }
 
     /// Drops an object that is gone; answers its instance.
-    pub fn remove(&mut self, object: &Value) -> Option<String> {
-        let instance_id = instance_of(object).to_owned();
+    pub fn remove(&mut self, object: &Value) -> Vec<String> {
         let seen = Observed::of(object, "");
-        let live = self.objects.get_mut(&instance_id)?;
+        let owner = self.owners.remove(&seen.uid);
+        owner.into_iter().filter(|owner| self.take(owner, &seen)).collect()
+    }
+
+    /// Takes an object from an instance; says whether it had it.
+    fn take(&mut self, instance_id: &str, seen: &Observed) -> bool {
+        let Some(live) = self.objects.get_mut(instance_id) else { return false };
         let position = key(&seen.reference);
-        if live.get(&position).is_none_or(|kept| kept.uid != seen.uid) {
-            return None;
+        let had = live.get(&position).is_some_and(|kept| kept.uid == seen.uid);
+        if had {
+            live.remove(&position);
         }
-        live.remove(&position);
-        Some(instance_id)
+        had
     }
 
     /// The watch of a kind broke: what is cached of it may be old.
@@ -172,10 +189,10 @@ mod tests {
     #[test]
     fn a_new_version_alone_is_no_change_but_is_kept_for_preconditions() {
         let mut cache = Cache::default();
-        assert_eq!(cache.put(&config_map("a", "i", "1", "h")), Some("i".into()));
-        assert_eq!(cache.put(&config_map("a", "i", "2", "h")), None);
+        assert_eq!(cache.put(&config_map("a", "i", "1", "h")), ["i"]);
+        assert!(cache.put(&config_map("a", "i", "2", "h")).is_empty());
         assert_eq!(cache.of("i").values().next().unwrap().resource_version, "2");
-        assert_eq!(cache.put(&config_map("a", "i", "3", "other")), Some("i".into()));
+        assert_eq!(cache.put(&config_map("a", "i", "3", "other")), ["i"]);
     }
 
     #[test]
@@ -183,6 +200,17 @@ mod tests {
         let mut cache = Cache::default();
         cache.replace(&kind(), &[config_map("a", "i", "1", "h")]);
         assert_eq!(cache.replace(&kind(), &[config_map("b", "j", "1", "h")]), BTreeSet::from(["i".into(), "j".into()]));
+    }
+
+    #[test]
+    fn an_object_whose_label_is_taken_off_is_missed() {
+        let mut cache = Cache::default();
+        cache.put(&config_map("a", "i", "1", "h"));
+        let mut unlabelled = config_map("a", "i", "2", "h");
+        unlabelled["metadata"]["labels"] = json!({});
+        assert_eq!(cache.put(&unlabelled), ["i"]);
+        assert!(cache.of("i").is_empty());
+        assert_eq!(cache.put(&config_map("a", "i", "3", "h")), ["i"]);
     }
 
     #[test]

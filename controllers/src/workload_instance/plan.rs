@@ -6,6 +6,7 @@ use serde_json::Value;
 use threeport::v1::{InventoryEntry, ResourceReference};
 
 use super::desired::Desired;
+use super::repairs::Repairs;
 use crate::health::{self, Health};
 use crate::resource::{
     APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, ownership_hash, reference,
@@ -127,7 +128,7 @@ fn step(index: usize, one: &Desired, inventory: &[InventoryEntry], live: &Live) 
         return Step::Keep(index);
     }
     match live.get(&key(&one.reference)) {
-        Some(seen) if !is_drifted(entry, seen) => Step::Keep(index),
+        Some(seen) if !is_drifted(entry, seen) && !is_contended(entry) => Step::Keep(index),
         _ => Step::Inspect(index),
     }
 }
@@ -135,6 +136,11 @@ fn step(index: usize, one: &Desired, inventory: &[InventoryEntry], live: &Live) 
 /// Whether an object is not as the inventory says we left it.
 pub fn is_drifted(entry: &InventoryEntry, seen: &Observed) -> bool {
     seen.uid != entry.uid || seen.applied_hash != entry.applied_hash || seen.managed_hash != entry.managed_hash
+}
+
+/// Whether a fight about it was stopped: it stands as the other wrote it, which is not as it should be.
+fn is_contended(entry: &InventoryEntry) -> bool {
+    Repairs::read(&entry.repairs).contended.is_some()
 }
 
 #[cfg(test)]
@@ -236,6 +242,15 @@ mod tests {
             live.values_mut().for_each(change);
             assert_eq!(plan(&wanted, &inventory, &live)[1], Step::Inspect(1));
         }
+    }
+
+    #[test]
+    fn what_is_contended_is_looked_at_each_time() {
+        let wanted = wanted(vec![config_map("a", "1")]);
+        let mut inventory = wanted.iter().map(known).collect::<Vec<_>>();
+        let live = inventory.iter().map(seen).collect::<Live>();
+        inventory[1].repairs = r#"{"contended":{"field":"data.a","manager":"k","since":0,"ownership":"o"}}"#.into();
+        assert_eq!(plan(&wanted, &inventory, &live)[1], Step::Inspect(1));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use threeport_sdk::controller::{Error as Failure, EventType, LeaseGuard};
 
 use super::desired::Desired;
 use super::plan::{Live, Observed, Step, entry, key};
-use super::repairs::{Contention, Repairs};
+use super::repairs::Contention;
 use crate::clients::kubernetes::{Cluster, Error};
 use crate::health::{self, Health, State};
 
@@ -100,9 +100,6 @@ impl Work<'_> {
         let one = &self.desired[index];
         let mut outcome = self.outcome(index);
         outcome.health = self.live.get(&key(&one.reference)).map_or_else(Health::healthy, |seen| seen.health.clone());
-        let mut repairs = Repairs::read(&outcome.entry.repairs);
-        repairs.settle();
-        outcome.entry.repairs = repairs.stored();
         outcome.entry.health = outcome.health.summary();
         outcome
     }
