@@ -9,7 +9,7 @@ use threeport::telemetry;
 
 /// Runs the built-in controllers of a Threeport control plane.
 ///
-/// Example: threeport-controllers --server http://127.0.0.1:8080 --token-file token --nats-url nats://127.0.0.1:4222
+/// Example: `threeport-controllers --server http://127.0.0.1:8080 --token-file token --nats-url nats://127.0.0.1:4222`
 #[derive(Debug, Parser)]
 #[command(name = "threeport-controllers", version)]
 pub struct Config {
@@ -31,7 +31,7 @@ pub struct Config {
     /// Serves /healthz, /readyz and /metrics.
     #[arg(long, env = "THREEPORT_LISTEN", default_value = "127.0.0.1:0")]
     pub listen: SocketAddr,
-    /// Where traces go, such as http://127.0.0.1:4317; none when absent.
+    /// Where traces go, such as `http://127.0.0.1:4317`; none when absent.
     #[arg(long, env = "THREEPORT_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,
     /// How logs look.

@@ -1,5 +1,7 @@
 //! What we read from and write into any Kubernetes object: identity, our marks, ownership of fields, hashes.
 
+use std::fmt::Write;
+
 use ring::digest::{SHA256, digest};
 use serde_json::{Map, Value};
 use threeport::v1::ResourceReference;
@@ -120,7 +122,10 @@ pub fn ownership_hash(object: &Value) -> String {
 /// SHA-256 of JSON with its keys in order, in hexadecimal.
 pub fn hash(value: &Value) -> String {
     let digest = digest(&SHA256, sorted(value).to_string().as_bytes());
-    digest.as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    digest.as_ref().iter().fold(String::with_capacity(64), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 /// Independent of whether maps keep the order of insertion.

@@ -38,7 +38,7 @@ use source::Source;
 use work::Work;
 
 /// A runtime that isn't ready wakes its instances when it is; this is for a wake that got lost.
-const SLOW_LOOK: Duration = Duration::from_secs(300);
+const SLOW_LOOK: Duration = Duration::from_mins(5);
 
 /// Reconciles workload instances.
 pub struct WorkloadInstances {
@@ -129,15 +129,15 @@ impl Round {
     async fn run(mut self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
         let refused = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
         if let Some(refused) = refused.first() {
-            return Err(self.refused(context, refused));
+            return Err(Self::refused(context, refused));
         }
         self.watch.follow(self.wanted.iter().map(|one| &one.reference));
         let live = match self.observe(context).await? {
             Ok(live) => live,
-            Err(error) => return Err(self.unreachable(context, &error)),
+            Err(error) => return Err(Self::unreachable(context, &error)),
         };
         if let Err(error) = self.yield_to_autoscalers(context).await? {
-            return Err(self.unreachable(context, &error));
+            return Err(Self::unreachable(context, &error));
         }
         let steps = plan(&self.wanted, context.inventory(), &live);
         let spec = context.object.spec.clone().unwrap_or_default();
@@ -146,7 +146,7 @@ impl Round {
             cluster: &self.cluster,
             lease: &context.lease().clone(),
             manager: &self.manager,
-            control_plane_id: &context.control_plane_id().to_owned(),
+            control_plane_id: context.control_plane_id(),
             instance_id: &context.object.meta().id.clone(),
             adopt: &spec.adopt,
             inventory: &inventory,
@@ -157,7 +157,7 @@ impl Round {
         claims::record_made(context, self.cluster.runtime_id(), &self.wanted, &outcomes).await?;
         let is_whole = outcomes.iter().all(|outcome| outcome.error.is_none()) && outcomes.len() == self.wanted.len();
         // What replaces something comes before what it replaces goes.
-        let removed = if is_whole { self.remove(context, &steps).await? } else { outcome::Removals::default() };
+        let removed = if is_whole { self.remove(context, &steps).await? } else { removal::Removals::default() };
         self.revive_shared(&mut outcomes).await?;
         self.explain(context, &mut outcomes).await?;
         self.report(context, outcomes, removed).await

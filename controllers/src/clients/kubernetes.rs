@@ -17,7 +17,7 @@ pub use watch::{Change, Listed};
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use threeport::v1::KubernetesRuntimeInstance;
+use threeport::v1::{KubernetesRuntimeInstance, KubernetesRuntimeInstanceSpec};
 
 /// All clusters of this process, by runtime. Cheap to clone.
 #[derive(Clone, Default)]
@@ -40,7 +40,7 @@ impl Clusters {
         {
             return Ok(cached.cluster.clone());
         }
-        let config = credentials::config(runtime.spec.as_ref().unwrap_or(&Default::default()))?;
+        let config = credentials::config(runtime.spec.as_ref().unwrap_or(&KubernetesRuntimeInstanceSpec::default()))?;
         let cluster = Arc::new(Cluster::new(id, config)?);
         self.locked().insert(id.to_owned(), Cached { generation, cluster: cluster.clone() });
         Ok(cluster)

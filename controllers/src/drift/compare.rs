@@ -29,15 +29,14 @@ pub fn compare(inventory: &[InventoryEntry], live: &Live, is_synced: impl Fn(&Re
         let Some(reference) = known.resource.as_ref().filter(|reference| !is_shared(reference)) else { continue };
         match live.get(&key(reference)) {
             None if is_synced(reference) => drift.push(format!("{} missing", reference.name)),
-            None => {}
             Some(seen) if is_news(known, seen) => {
-                drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash))
+                drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash));
             }
             // An error is ours, not the cluster's: seeing the object well doesn't end it.
             Some(seen) if seen.health.summary() != known.health && !known.health.starts_with("Error/") => {
                 health.push(format!("{} {}", reference.name, seen.health.summary()));
             }
-            Some(_) => {}
+            None | Some(_) => {}
         }
     }
     let is_stray =

@@ -51,7 +51,7 @@ impl Holder {
     /// Runs for as long as the replica's lease lasts.
     pub async fn run(mut self) {
         let lease = self.lease.clone();
-        let _ = lease.guard(self.hold()).await;
+        let _ = Box::pin(lease.guard(self.hold())).await;
         *locked(&self.watch.cache) = super::Cache::default();
     }
 
@@ -81,7 +81,9 @@ impl Holder {
         let mut next_heartbeat = tokio::time::Instant::now() + HEARTBEAT;
         loop {
             let wanted = std::mem::take(&mut locked(&self.watch.suspects).kinds);
-            wanted.into_iter().for_each(|kind| self.follow(&mut followers, kind));
+            for kind in wanted {
+                self.follow(&mut followers, kind);
+            }
             let pause = self.compare_due().await;
             tokio::select! {
                 () = self.watch.nudge.notified() => {}
@@ -143,7 +145,9 @@ impl Holder {
         // The end of a reconcile makes its instance a suspect again.
         suspects.due.retain(|instance_id, _| !in_flight.contains(instance_id));
         let due = suspects.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        due.iter().for_each(|id| drop(suspects.due.remove(id)));
+        for id in &due {
+            suspects.due.remove(id);
+        }
         (due, std::mem::take(&mut suspects.rescaled).into_iter().collect())
     }
 

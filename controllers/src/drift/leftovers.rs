@@ -19,7 +19,7 @@ pub async fn remove(cluster: &Cluster, lease: &LeaseGuard, by_instance: BTreeMap
                 Ok(Ok(true)) => tracing::info!(instance_id, resource, "removed a leftover of a deleted instance"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
-                    tracing::warn!(instance_id, resource, %error, "a leftover can't be removed")
+                    tracing::warn!(instance_id, resource, %error, "a leftover can't be removed");
                 }
                 Err(_) => return,
             }

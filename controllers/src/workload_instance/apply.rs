@@ -6,6 +6,7 @@ use serde_json::Value;
 use threeport::render::Resource;
 use threeport_sdk::controller::{Error as Failure, EventType};
 
+use super::desired::Nature;
 use super::ownership::{Lost, lost, resolve_yields};
 use super::plan::key;
 use super::repairs::Repairs;
@@ -24,7 +25,7 @@ impl Work<'_> {
     /// Applies what isn't known to be in the cluster, without force: what others manage stays theirs.
     pub async fn create(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
-        if one.is_shared {
+        if one.is_shared() {
             return self.ensure_shared(index).await;
         }
         let mut outcome = self.outcome(index);
@@ -36,7 +37,9 @@ impl Work<'_> {
                     break self.adopt(&mut outcome, &message, conflicts).await?;
                 }
                 // The CRD of this manifest is established, and its kind served a moment later.
-                Err(Error::UnknownKind { .. } | Error::NotFound(_)) if one.is_custom && tries < SERVED_TRIES => {
+                Err(Error::UnknownKind { .. } | Error::NotFound(_))
+                    if one.nature == Nature::Custom && tries < SERVED_TRIES =>
+                {
                     tries += 1;
                     self.lease.guard(tokio::time::sleep(SERVED_SOON)).await?;
                 }
@@ -104,7 +107,7 @@ impl Work<'_> {
     /// Applies a change to what is ours, if it still is the object that was seen under this lease.
     pub async fn change(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
-        if one.is_shared {
+        if one.is_shared() {
             return self.ensure_shared(index).await;
         }
         let mut outcome = self.outcome(index);

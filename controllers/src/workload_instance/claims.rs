@@ -26,12 +26,12 @@ pub async fn record(
     desired: &[Desired],
 ) -> Result<Vec<SharedResource>, Failure> {
     let known = |one: &&Desired| entry(context.inventory(), &one.reference);
-    let claims = desired.iter().filter(|one| one.is_shared && known(one).is_none_or(|known| known.uid.is_empty()));
+    let claims = desired.iter().filter(|one| one.is_shared() && known(one).is_none_or(|known| known.uid.is_empty()));
     let entries = desired.iter().filter(|one| known(one).is_none());
     let request = RecordRequest {
         runtime_id: runtime_id.to_owned(),
         claims: claims.map(|one| shared(&one.reference)).collect(),
-        entries: entries.map(|one| new_entry(one)).collect(),
+        entries: entries.map(new_entry).collect(),
         ..Default::default()
     };
     if request.claims.is_empty() && request.entries.is_empty() {
@@ -57,7 +57,7 @@ pub async fn record_made(
     outcomes: &[Outcome],
 ) -> Result<(), Failure> {
     let is_new =
-        |outcome: &&Outcome| desired[outcome.index].is_shared && outcome.has_written && outcome.error.is_none();
+        |outcome: &&Outcome| desired[outcome.index].is_shared() && outcome.has_written && outcome.error.is_none();
     let made = outcomes.iter().filter(is_new).map(|outcome| SharedResource {
         uid: outcome.entry.uid.clone(),
         made_by_us: outcome.is_created,

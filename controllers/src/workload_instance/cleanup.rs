@@ -5,12 +5,12 @@ use std::time::Duration;
 use anyhow::Context as _;
 use serde_json::json;
 use threeport::object::Object;
-use threeport::v1::{InventoryEntry, RecordRequest, WorkloadInstance};
+use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 
-use super::outcome::{Removals, unready_for};
+use super::outcome::unready_for;
 use super::plan::is_shared_entry;
-use super::removal::{Removal, Removed};
+use super::removal::{Removal, Removals, Removed};
 use super::source::Source;
 use super::{WorkloadInstances, claims, status_of_error, volume_claims};
 use crate::clients::kubernetes::Cluster;
@@ -40,7 +40,7 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
         let manager = field_manager(&context.object.meta().id);
         let released = claims::release(context, &cluster, &manager, &shared).await?;
         removals.gone.extend(released.forgotten);
-        removals.going.extend(released.waiting.into_iter().map(|why| (Default::default(), why)));
+        removals.going.extend(released.waiting.into_iter().map(|why| (ResourceReference::default(), why)));
         removals.notes.extend(released.kept);
     }
     report(context, removals)

@@ -9,7 +9,7 @@ use crate::clients::kubernetes::{Cluster, Error, ResourceType, Result, Scope};
 use crate::resource::{INSTANCE_LABEL, display, is_retained, is_terminating, label, reference, text};
 
 /// Discovery may be this old: a kind that came since has hardly been used.
-const DISCOVERY_AGE: Duration = Duration::from_secs(60);
+const DISCOVERY_AGE: Duration = Duration::from_mins(1);
 const AT_ONCE: usize = 8;
 
 /// Made by the cluster in every namespace, or records that mean nothing without what they tell of.

@@ -24,12 +24,20 @@ pub struct Desired {
     pub yields: Vec<FieldPath>,
     pub phase: u8,
     pub is_retained: bool,
-    /// A namespace or CRD: unlabelled, unforced, perhaps others' too.
-    pub is_shared: bool,
-    /// A namespace that nothing in the manifest describes: only made if absent.
-    pub is_implied: bool,
-    /// Of a kind that a CRD beside it defines.
-    pub is_custom: bool,
+    pub nature: Nature,
+}
+
+/// How a resource stands to others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Nature {
+    /// This instance's alone.
+    Own,
+    /// The same, of a kind that a CRD beside it defines.
+    Custom,
+    /// A namespace or CRD that the manifest describes: unlabelled, unforced, perhaps others' too.
+    Described,
+    /// A namespace of which nothing is said: only made if absent.
+    Implied,
 }
 
 /// Who applies.
@@ -87,9 +95,7 @@ fn implied_namespace(name: &str, owner: Owner) -> Desired {
         yields: Vec::new(),
         phase: 0,
         is_retained: false,
-        is_shared: true,
-        is_implied: true,
-        is_custom: false,
+        nature: Nature::Implied,
     }
 }
 
@@ -100,15 +106,13 @@ fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
     let mut found = Desired {
         phase: phase(&reference, own_groups),
         is_retained: is_retained(&value),
-        is_shared: is_shared(&reference),
-        is_implied: false,
-        is_custom: own_groups.iter().any(|own| own == group(&reference.api_version)) && !is_shared(&reference),
+        nature: nature(&reference, own_groups),
         hash: String::new(),
         reference,
         yields,
         value,
     };
-    if !found.is_shared {
+    if !found.is_shared() {
         set_label(&mut found.value, CONTROL_PLANE_LABEL, owner.control_plane_id);
         set_label(&mut found.value, INSTANCE_LABEL, owner.instance_id);
     }
@@ -117,6 +121,11 @@ fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
 }
 
 impl Desired {
+    /// A namespace or CRD.
+    pub fn is_shared(&self) -> bool {
+        matches!(self.nature, Nature::Described | Nature::Implied)
+    }
+
     /// Leaves a field to others from now on.
     pub fn yield_field(&mut self, path: FieldPath) {
         if !self.yields.contains(&path) {
@@ -134,7 +143,7 @@ impl Desired {
             path.remove(&mut rest);
         }
         self.hash = hash(&rest);
-        if !self.is_shared {
+        if !self.is_shared() {
             set_annotation(&mut self.value, APPLIED_HASH, &self.hash);
         }
     }
@@ -152,6 +161,14 @@ fn encode_string_data(value: &mut Value) {
     for (key, text) in plain.as_object().into_iter().flatten() {
         value["data"][key] = Value::from(STANDARD.encode(text.as_str().unwrap_or_default()));
     }
+}
+
+fn nature(reference: &ResourceReference, own_groups: &[String]) -> Nature {
+    if is_shared(reference) {
+        return Nature::Described;
+    }
+    let is_custom = own_groups.iter().any(|own| own == group(&reference.api_version));
+    if is_custom { Nature::Custom } else { Nature::Own }
 }
 
 /// Resources of one phase need nothing of each other.
@@ -175,7 +192,7 @@ mod tests {
 
     const OWNER: Owner = Owner { control_plane_id: "plane", instance_id: "instance" };
 
-    fn resource(api_version: &str, kind: &str, spec: Value) -> Resource {
+    fn resource(api_version: &str, kind: &str, spec: &Value) -> Resource {
         Resource::new(
             json!({ "apiVersion": api_version, "kind": kind, "metadata": { "name": "x", "namespace": "n" }, "spec": spec }),
         )
@@ -187,10 +204,10 @@ mod tests {
             "metadata": { "name": "widgets.acme.io" }, "spec": { "group": "acme.io" } }));
         let all = desired(
             vec![
-                resource("acme.io/v1", "Widget", json!({})),
+                resource("acme.io/v1", "Widget", &json!({})),
                 crd,
-                resource("apps/v1", "Deployment", json!({})),
-                resource("v1", "ConfigMap", json!({})),
+                resource("apps/v1", "Deployment", &json!({})),
+                resource("v1", "ConfigMap", &json!({})),
             ],
             OWNER,
         );
@@ -201,8 +218,9 @@ mod tests {
     #[test]
     fn a_yielded_field_does_not_count_in_the_hash() {
         let hash_of = |replicas: i64, yields: bool| {
-            let mut one =
-                desired(vec![resource("apps/v1", "Deployment", json!({ "replicas": replicas }))], OWNER).pop().unwrap();
+            let mut one = desired(vec![resource("apps/v1", "Deployment", &json!({ "replicas": replicas }))], OWNER)
+                .pop()
+                .unwrap();
             if yields {
                 one.yield_field("spec.replicas".parse().unwrap());
             }
@@ -214,9 +232,9 @@ mod tests {
 
     #[test]
     fn our_labels_are_on_all_but_shared_resources() {
-        let all = desired(vec![resource("v1", "ConfigMap", json!({}))], OWNER);
+        let all = desired(vec![resource("v1", "ConfigMap", &json!({}))], OWNER);
         assert_eq!(all[1].value["metadata"]["labels"][INSTANCE_LABEL], "instance");
-        assert!(all[0].is_implied && all[0].value["metadata"]["labels"][INSTANCE_LABEL].is_null());
+        assert!(all[0].nature == Nature::Implied && all[0].value["metadata"]["labels"][INSTANCE_LABEL].is_null());
     }
 
     #[test]

@@ -8,11 +8,11 @@ use threeport::v1::{InventoryEntry, ResourceReference, SharedResource, WorkloadI
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 
 use super::plan::{self, Step};
-use super::removal::{Removal, Removed};
+use super::removal::{Removal, Removals};
 use super::repairs::{Contention, PATIENCE};
 use super::report::{self, ResourceState, Verdict};
 use super::work::Outcome;
-use super::{Desired, SLOW_LOOK, Watch, claims, diagnosis, kept, not_ready, status_of_error, volume_claims};
+use super::{Desired, SLOW_LOOK, Watch, claims, diagnosis, not_ready, status_of_error, volume_claims};
 use crate::clients::kubernetes::{Cluster, Error};
 use crate::health::{Health, State};
 
@@ -32,20 +32,9 @@ pub struct Round {
     pub status: Value,
 }
 
-/// What became of what is no longer wanted.
-#[derive(Default)]
-pub struct Removals {
-    pub gone: Vec<ResourceReference>,
-    pub kept: Vec<InventoryEntry>,
-    /// Still there, and why.
-    pub going: Vec<(ResourceReference, String)>,
-    pub failed: Vec<(ResourceReference, Error)>,
-    pub notes: Vec<String>,
-}
-
 impl Round {
     /// A namespace or CRD that this instance may not use.
-    pub fn refused(&self, context: &mut Context<WorkloadInstance>, refused: &SharedResource) -> Failure {
+    pub fn refused(context: &mut Context<WorkloadInstance>, refused: &SharedResource) -> Failure {
         let SharedResource { kind, name, project, .. } = refused;
         let (reason, message, needs_edit) = match refused.reason.as_str() {
             "Reserved" => {
@@ -62,7 +51,7 @@ impl Round {
         not_ready(context, reason, &message, needs_edit)
     }
 
-    pub fn unreachable(&self, context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
+    pub fn unreachable(context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
         not_ready(context, error.reason(), &error.to_string(), false)
     }
 
@@ -104,7 +93,7 @@ impl Round {
             return Ok(());
         }
         for outcome in
-            outcomes.iter_mut().filter(|outcome| self.wanted[outcome.index].is_shared && !outcome.has_written)
+            outcomes.iter_mut().filter(|outcome| self.wanted[outcome.index].is_shared() && !outcome.has_written)
         {
             if matches!(self.cluster.get(&self.wanted[outcome.index].reference).await, Ok(None)) {
                 outcome.entry.uid.clear();
@@ -145,7 +134,7 @@ impl Round {
             .iter()
             .find_map(|outcome| Some((self.wanted[outcome.index].reference.clone(), outcome.contention.clone()?)));
         self.report_events(context, &outcomes, &removals);
-        self.report_conditions(context, &states, contention.as_ref());
+        Self::report_conditions(context, &states, contention.as_ref());
         let mut status = self.status.clone();
         status["health"] = json!(report::health_text(report::worst(&states), self.is_simulated));
         status["resources"] = json!(report::resources(&states));
@@ -186,7 +175,6 @@ impl Round {
     }
 
     fn report_conditions(
-        &self,
         context: &mut Context<WorkloadInstance>,
         states: &[ResourceState],
         contention: Option<&(ResourceReference, Contention)>,
@@ -253,27 +241,6 @@ impl Round {
         }
         context.keep_inventory(changed);
         context.forget_inventory(removals.gone);
-    }
-}
-
-impl Removals {
-    pub fn note(&mut self, entry: &InventoryEntry, removed: Removed) {
-        let reference = entry.resource.clone().unwrap_or_default();
-        match removed {
-            Removed::Gone => self.gone.push(reference),
-            Removed::Kept => self.kept.push(kept(entry)),
-            Removed::Going(why) => self.going.push((reference, why)),
-            Removed::Failed(error) => self.failed.push((reference, error)),
-        }
-    }
-
-    fn states(&self) -> Vec<ResourceState> {
-        let going =
-            self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));
-        let failed = self.failed.iter().map(|(reference, error)| {
-            (reference.clone(), Health::new(State::Error, error.reason(), error.to_string()))
-        });
-        going.chain(failed).collect()
     }
 }
 

@@ -178,15 +178,15 @@ mod tests {
 
     use super::*;
 
-    fn live(entries: Value) -> Value {
+    fn live(entries: &Value) -> Value {
         json!({ "metadata": { "managedFields": entries } })
     }
 
-    fn ours(fields: Value) -> Value {
+    fn ours(fields: &Value) -> Value {
         json!({ "manager": "threeport-a", "operation": "Apply", "time": "1", "fieldsV1": fields })
     }
 
-    fn theirs(manager: &str, fields: Value) -> Value {
+    fn theirs(manager: &str, fields: &Value) -> Value {
         json!({ "manager": manager, "operation": "Update", "time": "2", "fieldsV1": fields })
     }
 
@@ -194,9 +194,9 @@ mod tests {
     fn a_taken_field_is_named_with_its_taker() {
         let desired =
             json!({ "apiVersion": "apps/v1", "metadata": { "name": "x" }, "spec": { "replicas": 2, "paused": false } });
-        let live = live(json!([
-            ours(json!({ "f:spec": { "f:paused": {} } })),
-            theirs("kubectl-edit", json!({ "f:spec": { "f:replicas": {} } }))
+        let live = live(&json!([
+            ours(&json!({ "f:spec": { "f:paused": {} } })),
+            theirs("kubectl-edit", &json!({ "f:spec": { "f:replicas": {} } }))
         ]));
         let lost = lost(&desired, &live, "threeport-a");
         assert_eq!(lost, [Lost { path: "spec.replicas".into(), manager: Some("kubectl-edit".into()) }]);
@@ -209,7 +209,7 @@ mod tests {
             "f:ports": { "k:{\"port\":80,\"protocol\":\"TCP\"}": { ".": {}, "f:port": {}, "f:name": {} } },
             "f:containers": { "k:{\"name\":\"a\"}": { ".": {}, "f:name": {} } },
         }});
-        let lost = lost(&desired, &live(json!([ours(fields)])), "threeport-a");
+        let lost = lost(&desired, &live(&json!([ours(&fields)])), "threeport-a");
         assert_eq!(lost, [Lost { path: "spec.containers[name=a].image".into(), manager: None }]);
     }
 
@@ -217,18 +217,18 @@ mod tests {
     fn atomic_values_and_sets_count_as_a_whole() {
         let desired = json!({ "metadata": { "finalizers": ["a.io/b"] }, "spec": { "args": ["a", "b"], "selector": { "matchLabels": { "a": "b" } } } });
         let fields = json!({ "f:metadata": { "f:finalizers": { ".": {}, "v:\"a.io/b\"": {} } }, "f:spec": { "f:args": {}, "f:selector": {} } });
-        assert_eq!(lost(&desired, &live(json!([ours(fields)])), "threeport-a"), []);
+        assert_eq!(lost(&desired, &live(&json!([ours(&fields)])), "threeport-a"), []);
     }
 
     #[test]
     fn a_yielded_field_keeps_its_live_value_until_another_manager_has_it() {
         let yields = ["spec.replicas".parse::<FieldPath>().unwrap()];
-        let mut live = live(json!([ours(json!({ "f:spec": { "f:replicas": {} } }))]));
+        let mut live = live(&json!([ours(&json!({ "f:spec": { "f:replicas": {} } }))]));
         live["spec"]["replicas"] = json!(3);
         let mut value = json!({ "spec": { "replicas": 1 } });
         resolve_yields(&mut value, &yields, &live, "threeport-a");
         assert_eq!(value["spec"]["replicas"], 3);
-        live["metadata"]["managedFields"] = json!([theirs("hpa", json!({ "f:spec": { "f:replicas": {} } }))]);
+        live["metadata"]["managedFields"] = json!([theirs("hpa", &json!({ "f:spec": { "f:replicas": {} } }))]);
         resolve_yields(&mut value, &yields, &live, "threeport-a");
         assert_eq!(value, json!({ "spec": {} }));
     }

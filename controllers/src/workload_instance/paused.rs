@@ -5,9 +5,8 @@ use threeport::object::Object;
 use threeport::v1::{InventoryEntry, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, Next};
 
-use super::outcome::Removals;
 use super::plan::entry;
-use super::removal::Removal;
+use super::removal::{Removal, Removals};
 use super::source::Source;
 use super::{WorkloadInstances, wait_for_runtime};
 use crate::resource::{field_manager, is_shared};

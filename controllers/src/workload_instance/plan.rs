@@ -124,7 +124,7 @@ fn step(index: usize, one: &Desired, inventory: &[InventoryEntry], live: &Live) 
         return Step::Change(index);
     }
     // Namespaces and CRDs carry no label to find them by; a deleted one shows in what needs it.
-    if one.is_shared {
+    if one.is_shared() {
         return Step::Keep(index);
     }
     match live.get(&key(&one.reference)) {
@@ -266,7 +266,9 @@ mod tests {
         let inventory = wanted(vec![config_map("late", "1")]).iter().map(known).collect::<Vec<_>>();
         let mut live = Live::from([seen(&inventory[1])]);
         assert!(matches!(&plan(&[], &[], &live)[..], [Step::Prune(entry)] if entry.uid == "uid-late"));
-        live.values_mut().for_each(|seen| seen.managed_hash = hash(&Value::Null));
+        for seen in live.values_mut() {
+            seen.managed_hash = hash(&Value::Null);
+        }
         assert_eq!(plan(&[], &[], &live), []);
     }
 

@@ -6,8 +6,11 @@ use threeport_sdk::controller::{Error as Failure, LeaseGuard};
 use serde_json::json;
 
 use super::claims::why_it_stays;
+use super::kept;
 use super::plan::Observed;
+use super::report::ResourceState;
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
+use crate::health::{Health, State};
 use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, label};
 
 /// Who removes.
@@ -69,5 +72,37 @@ impl Removal<'_> {
             Err(Error::NotFound(_) | Error::Stale(_) | Error::UnknownKind { .. }) => Removed::Gone,
             Err(error) => Removed::Failed(error),
         })
+    }
+}
+
+/// What became of what is no longer wanted.
+#[derive(Default)]
+pub struct Removals {
+    pub gone: Vec<ResourceReference>,
+    pub kept: Vec<InventoryEntry>,
+    /// Still there, and why.
+    pub going: Vec<(ResourceReference, String)>,
+    pub failed: Vec<(ResourceReference, Error)>,
+    pub notes: Vec<String>,
+}
+
+impl Removals {
+    pub fn note(&mut self, entry: &InventoryEntry, removed: Removed) {
+        let reference = entry.resource.clone().unwrap_or_default();
+        match removed {
+            Removed::Gone => self.gone.push(reference),
+            Removed::Kept => self.kept.push(kept(entry)),
+            Removed::Going(why) => self.going.push((reference, why)),
+            Removed::Failed(error) => self.failed.push((reference, error)),
+        }
+    }
+
+    pub fn states(&self) -> Vec<ResourceState> {
+        let going =
+            self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));
+        let failed = self.failed.iter().map(|(reference, error)| {
+            (reference.clone(), Health::new(State::Error, error.reason(), error.to_string()))
+        });
+        going.chain(failed).collect()
     }
 }

@@ -2,6 +2,7 @@
 
 use threeport_sdk::controller::Error as Failure;
 
+use super::desired::Nature;
 use super::work::{Outcome, Work};
 use crate::clients::kubernetes::{Applied, Apply, Error};
 use crate::resource::{CONTROL_PLANE_LABEL, display, is_terminating, label, set_label};
@@ -9,7 +10,7 @@ use crate::resource::{CONTROL_PLANE_LABEL, display, is_terminating, label, set_l
 impl Work<'_> {
     /// Sees to it that a namespace or CRD is there, as described where it is described.
     pub async fn ensure_shared(&self, index: usize) -> Result<Outcome, Failure> {
-        if self.desired[index].is_implied {
+        if self.desired[index].nature == Nature::Implied {
             self.make_namespace(index).await
         } else {
             self.apply_described(index).await

@@ -147,10 +147,10 @@ impl Calls {
             .header(ACCEPT, call.accept)
             .body(Body::from(call.body))
             .map_err(|error| Error::Invalid(error.to_string()))?;
-        let response = self.client.send(request).await.map_err(unreachable)?;
+        let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
         let code = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
-        let body = response.into_body().collect_bytes().await.map_err(unreachable)?;
+        let body = response.into_body().collect_bytes().await.map_err(|error| unreachable(&error))?;
         if !(200..300).contains(&code) {
             return Err(Error::from_answer(code, retry_after.map(Duration::from_secs), &body));
         }
@@ -164,8 +164,8 @@ impl Calls {
 }
 
 /// The innermost cause says most: `connection refused`.
-pub fn unreachable(error: kube::Error) -> Error {
-    let mut cause: &(dyn std::error::Error + 'static) = &error;
+pub fn unreachable(error: &kube::Error) -> Error {
+    let mut cause: &(dyn std::error::Error + 'static) = error;
     while let Some(source) = cause.source() {
         cause = source;
     }

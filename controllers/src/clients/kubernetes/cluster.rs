@@ -12,7 +12,7 @@ use super::credentials::InvalidCredentials;
 use super::discovery::{Discovery, ResourceType};
 use super::error::{Error, Result};
 use super::watch::{Change, Listed};
-use crate::resource::reference;
+use crate::resource::{reference, text};
 
 const PAGE: &str = "500";
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
@@ -223,8 +223,8 @@ impl Cluster {
             let mut page = self.calls.call(call).await?.body;
             let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             listed.items.extend(items.into_iter().map(|item| typed(item, resource)));
-            listed.resource_version = page["metadata"]["resourceVersion"].as_str().unwrap_or_default().to_owned();
-            next = page["metadata"]["continue"].as_str().unwrap_or_default().to_owned();
+            text(&page["metadata"]["resourceVersion"]).clone_into(&mut listed.resource_version);
+            text(&page["metadata"]["continue"]).clone_into(&mut next);
             if next.is_empty() {
                 return Ok(listed);
             }

@@ -53,7 +53,7 @@ fn from_fields(spec: &KubernetesRuntimeInstanceSpec) -> Result<Kubeconfig, Inval
     if !spec.ca_certificate.is_empty() {
         cluster["certificate-authority-data"] = Value::from(STANDARD.encode(&spec.ca_certificate));
     }
-    one_context(cluster, user)
+    one_context(&cluster, &user)
 }
 
 /// The current context of a kubeconfig, as its only one, without whatever could run or read something here.
@@ -107,7 +107,7 @@ fn check_inline(user: &AuthInfo) -> Result<(), InvalidCredentials> {
     }
 }
 
-fn one_context(cluster: Value, user: Value) -> Result<Kubeconfig, InvalidCredentials> {
+fn one_context(cluster: &Value, user: &Value) -> Result<Kubeconfig, InvalidCredentials> {
     let kubeconfig = json!({
         "clusters": [{ "name": "runtime", "cluster": cluster }],
         "users": [{ "name": "runtime", "user": user }],

@@ -63,6 +63,6 @@ fn classified(error: kube::Error) -> Error {
             let body = serde_json::to_vec(&status).unwrap_or_default();
             Error::from_answer(status.code, None, &body)
         }
-        error => unreachable(error),
+        error => unreachable(&error),
     }
 }
