@@ -73,6 +73,32 @@ pub fn registry_with(stored: &[ObjectKind]) -> Result<Registry> {
     build(stored).map_err(|message| Error::invalid("spec", message))
 }
 
+/// Our kinds and those of `stored` that go together, with what is wrong with the others. A server that is upgraded has to
+/// start although a stored kind goes by a name that has become one of ours.
+pub fn registry_of_sound(stored: &[ObjectKind]) -> (Registry, Vec<String>) {
+    let (mut sound, mut registry) = (Vec::new(), Registry::built_in().clone());
+    let (mut waiting, mut wrong) = (stored.to_vec(), Vec::new());
+    // A kind may refer to one that comes after it: whatever was left out is tried again as long as that helps.
+    loop {
+        wrong.clear();
+        let (count, mut left_out) = (waiting.len(), Vec::new());
+        for kind in waiting {
+            sound.push(kind);
+            match build(&sound) {
+                Ok(larger) => registry = larger,
+                Err(error) => {
+                    wrong.push(error);
+                    left_out.extend(sound.pop());
+                }
+            }
+        }
+        if left_out.is_empty() || left_out.len() == count {
+            return (registry, wrong);
+        }
+        waiting = left_out;
+    }
+}
+
 fn build(stored: &[ObjectKind]) -> Result<Registry, String> {
     let mut pool = POOL.clone();
     let mut specs = BTreeMap::new();

@@ -100,6 +100,52 @@ async fn a_controller_that_is_added_finds_work_and_one_that_is_removed_leaves_no
     assert_eq!(fixture.count("SELECT count(*) FROM work WHERE kind = 'widget'").await, 0);
 }
 
+/// `acme.v1.Gadget {meta, spec: {widget}}`, whose field names a widget.
+fn gadget() -> Object {
+    let mut file = FileDescriptorProto {
+        name: Some("acme/v1/gadget.proto".into()),
+        package: Some("acme.v1".into()),
+        syntax: Some("proto3".into()),
+        dependency: vec!["threeport/v1/meta.proto".into()],
+        ..FileDescriptorProto::default()
+    };
+    let parts = vec![field("meta", 1, Some(".threeport.v1.ObjectMeta")), field("spec", 2, Some(".acme.v1.GadgetSpec"))];
+    for (name, field) in [("Gadget", parts), ("GadgetSpec", vec![field("widget", 1, None)])] {
+        file.message_type.push(DescriptorProto { name: Some(name.into()), field, ..DescriptorProto::default() });
+    }
+    let set = FileDescriptorSet { file: vec![file] }.encode_to_vec();
+    let spec = json!({
+        "descriptor_set": base64(&set), "message": "acme.v1.Gadget",
+        "references": [{ "field": "widget", "kind": "widget" }],
+    });
+    object("object-kind", "", "gadget", spec)
+}
+
+#[tokio::test]
+async fn a_kind_that_another_kind_refers_to_stays() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[gadget(), widget(&json!([]))]).await.unwrap();
+    let Err(Error::InUse { users, .. }) = fixture.delete("object-kind", "widget").await else { panic!("deleted") };
+    assert_eq!(users, ["object-kind `gadget`"]);
+    // Whatever has happened to the stored kinds, a server starts and serves those that go together.
+    fixture.sql().await.execute("DELETE FROM objects WHERE name = 'widget'", &[]).await.unwrap();
+    let server = fixture.another(KEYS).await;
+    assert!(matches!(server.kind("gadget").await, Err(Error::UnknownKind(_))));
+    assert!(server.kind("workload").await.is_ok());
+    fixture.delete("object-kind", "gadget").await.unwrap();
+}
+
+#[tokio::test]
+async fn an_object_of_a_kind_that_went_meanwhile_is_refused() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[widget(&json!([]))]).await.unwrap();
+    // Another server deletes the kind; this one has not heard of it.
+    let other = fixture.another(KEYS).await;
+    other.delete(crate::fixture::deletion("object-kind", "widget"), &crate::fixture::cause()).await.unwrap();
+    let written = fixture.apply(&[object("widget", "default", "gear", json!({}))]).await;
+    assert!(matches!(written, Err(Error::UnknownKind(_))), "{written:?}");
+}
+
 #[tokio::test]
 async fn our_own_names_are_taken() {
     let fixture = Fixture::new().await;

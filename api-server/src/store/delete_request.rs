@@ -7,7 +7,8 @@ use deadpool_postgres::Transaction;
 use futures::FutureExt;
 use serde_json::json;
 use threeport::kind::Kind;
-use threeport::v1::{DeleteObjectRequest, DeleteResponse, ResourceReference, RetainedResource};
+use threeport::object::Object;
+use threeport::v1::{self, DeleteObjectRequest, DeleteResponse, ResourceReference, RetainedResource};
 use uuid::Uuid;
 
 use super::delete::{self, Remains};
@@ -16,6 +17,7 @@ use super::{Cause, Effects, Row, Store, effects, read, statement};
 use crate::error::{Error, Result};
 
 struct Job {
+    store: Store,
     kind: Arc<Kind>,
     request: DeleteObjectRequest,
     ticket: Ticket,
@@ -29,8 +31,8 @@ impl Store {
         let commits = !request.validate_only;
         let request_id = if commits { request.request_id.as_str() } else { "" };
         let ticket = Ticket::new(cause, request_id, "delete", &request)?;
-        let is_kind = kind.name == "object-kind";
-        let job = Arc::new(Job { kind, request, ticket, cause: cause.clone() });
+        let is_kind = kind.name == v1::ObjectKind::KIND;
+        let job = Arc::new(Job { store: self.clone(), kind, request, ticket, cause: cause.clone() });
         let response = self
             .transact(commits, |tx| {
                 let job = Arc::clone(&job);
@@ -56,6 +58,9 @@ impl Job {
         self.check(tx, root).await?;
         delete::refuse_if_used(tx, &closure).await?;
         refuse_if_populated(tx, root).await?;
+        if self.kind.name == v1::ObjectKind::KIND {
+            self.refuse_if_referenced(tx, root).await?;
+        }
         let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
         let delete_data = self.request.delete_data || root.delete_data;
         let retained = if delete_data { Vec::new() } else { retained(tx, &closure, &ids).await? };
@@ -66,7 +71,7 @@ impl Job {
         } else {
             delete::mark(tx, &closure, self.request.delete_data, &mut effects).await?;
         }
-        if self.kind.name == "object-kind" {
+        if self.kind.name == v1::ObjectKind::KIND {
             super::controllers::write_controllers(tx, &root.name, &[]).await?;
         }
         if !self.request.validate_only && !effects.is_empty() {
@@ -84,6 +89,20 @@ impl Job {
         let Some(owner) = root.owner_id else { return Ok(()) };
         let owner = read::references(tx, &[owner]).await?.remove(&owner).unwrap_or_default();
         Err(Error::Owned { kind, name, owner: delete::describe(&owner) })
+    }
+
+    /// Fails with the names of the kinds that have fields for names of this kind's objects.
+    async fn refuse_if_referenced(&self, tx: &Transaction<'_>, root: &Row) -> Result<()> {
+        // As for a write of a kind: one that refers to this one may be under way.
+        statement::execute(tx, "SELECT 1 FROM control_plane FOR UPDATE", &[]).await?;
+        let (registry, _) = crate::kinds::registry_of_sound(&self.store.kinds_with(tx, Vec::new()).await?);
+        let refers = |kind: &&Arc<Kind>| kind.name != root.name && kind.references.iter().any(|r| r.kind == root.name);
+        let users = registry.kinds().filter(refers).map(|kind| format!("{} `{}`", root.kind, kind.name));
+        let users = users.collect::<Vec<_>>();
+        if users.is_empty() {
+            return Ok(());
+        }
+        Err(Error::InUse { kind: root.kind.clone(), name: root.name.clone(), users })
     }
 }
 

@@ -45,7 +45,10 @@ impl Store {
         if signature == **self.kinds_read.load() {
             return Ok(());
         }
-        let registry = crate::kinds::registry_with(&self.kinds_stored().await?)?;
+        let (registry, wrong) = crate::kinds::registry_of_sound(&self.kinds_stored().await?);
+        for cause in wrong {
+            tracing::error!(cause, "a stored kind does not go with the others; its objects are out of reach");
+        }
         self.registry.store(Arc::new(registry));
         self.kinds_read.store(Arc::new(signature));
         Ok(())

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use threeport::json::{Violation, to_struct};
 use threeport::kind::Kind;
+use threeport::object::Object;
 use threeport::registry::Registry;
 use threeport::v1;
 use uuid::Uuid;
@@ -106,18 +107,32 @@ impl Plan<'_> {
         let drafted = self.drafts.iter().map(|draft| draft.id).collect::<HashSet<_>>();
         let homes = self.homes.values().map(|home| home.id).filter(|id| !drafted.contains(id));
         let mut wanted = homes.collect::<BTreeSet<_>>();
-        let built_in = Registry::built_in();
-        let kinds = self.drafts.iter().filter(|draft| built_in.get(&draft.kind.name).is_none());
-        let kinds = kinds.map(|draft| draft.kind.name.clone()).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
-        if !kinds.is_empty() {
-            let sql = "SELECT id FROM objects WHERE kind = 'object-kind' AND project = '' AND name = ANY($1)";
-            let rows = statement::query(self.tx, sql, &[&kinds]).await?;
-            wanted.extend(rows.iter().map(|row| row.get::<_, Uuid>("id")).filter(|id| !drafted.contains(id)));
-        }
+        wanted.extend(self.stored_kinds().await?);
         let ids = wanted.into_iter().collect::<Vec<_>>();
         let held = self.hold(&ids).await?;
         let all_live = held.len() == ids.len() && !held.iter().any(Row::is_deleting);
         if all_live { Ok(()) } else { Err(Error::Conflict) }
+    }
+
+    /// The registrations of the plan's kinds; those of our own and of the plan itself need none.
+    async fn stored_kinds(&self) -> Result<Vec<Uuid>> {
+        let registers = |name: &str| {
+            self.drafts.iter().any(|draft| draft.kind.name == v1::ObjectKind::KIND && draft.meta.name == name)
+        };
+        let names = self.drafts.iter().map(|draft| draft.kind.name.as_str());
+        let names = names.filter(|name| Registry::built_in().get(name).is_none() && !registers(name));
+        let names = names.collect::<BTreeSet<_>>();
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let sql = "SELECT id, name FROM objects WHERE kind = 'object-kind' AND project = '' AND name = ANY($1)";
+        let rows = statement::query(self.tx, sql, &[&names.iter().collect::<Vec<_>>()]).await?;
+        let is_stored = |name: &str| rows.iter().any(|row| row.get::<_, &str>("name") == name);
+        match names.into_iter().find(|name| !is_stored(name)) {
+            // Deleted since this server has read the kinds.
+            Some(gone) => Err(Error::UnknownKind(gone.to_owned())),
+            None => Ok(rows.iter().map(|row| row.get("id")).collect()),
+        }
     }
 
     /// Locks objects against deletion and narrowing, in the order of ids, then reads them in a second statement: the
