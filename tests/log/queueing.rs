@@ -5,7 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use threeport::json::to_struct;
 use threeport::v1::{
-    Condition, ControllerReference, FinishItem, NewEvent, SweepRequest, WakeItem, WakeRequest, WatchRequest,
+    BeginItem, BeginRequest, Condition, ControllerReference, FinishItem, NewEvent, SweepRequest, WakeItem, WakeRequest,
+    WatchRequest,
 };
 use uuid::Uuid;
 
@@ -43,6 +44,24 @@ async fn one_replica_holds_an_object_and_a_cause_meanwhile_makes_it_due_again() 
     assert!(!world.finish(one, id, &begun, ended("give_up")).await.accepted);
     assert!(world.finish(other, id, &again, ended("done")).await.accepted);
     assert_eq!(world.begin(one, id).await.outcome, "idle");
+}
+
+#[tokio::test]
+async fn what_cant_be_read_holds_up_nothing_else() {
+    let world = World::new().await;
+    let runtime = world.create("kubernetes-runtime-instance", "local", &[]).await;
+    edit(&world.store, &[runtime], json!({ "token": "enc:a-key-that-was-dropped:AAAA" })).await;
+    let broken = world.create("workload", "broken", &[runtime]).await;
+    let sound = world.create("workload", "sound", &[]).await;
+    let replica = world.replica().await;
+    let item = |id: Uuid| BeginItem { controller: Some(workload()), object_id: id.to_string() };
+    let request = BeginRequest { replica: replica.to_string(), items: vec![item(broken), item(sound)] };
+    let begun = world.store.begin(request, world.caller()).await.unwrap().results;
+    assert_eq!((begun[0].outcome.as_str(), begun[1].outcome.as_str()), ("idle", "begun"));
+    eventually("it is tried again", || async { due(&world).await == [broken.to_string()] }).await;
+    let event =
+        world.sql().await.query_one("SELECT reason FROM events WHERE object_id = $1", &[&broken]).await.unwrap();
+    assert_eq!(event.get::<_, &str>(0), "Unreadable");
 }
 
 #[tokio::test]

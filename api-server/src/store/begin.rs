@@ -5,16 +5,18 @@ use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
 use futures::FutureExt;
-use threeport::v1::{BeginItem, BeginRequest, BeginResponse, BeginResult};
+use threeport::v1::{BeginItem, BeginRequest, BeginResponse, BeginResult, NewEvent};
 use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
-use super::Store;
+use super::next_look::back_off;
 use super::reading::{Reading, read};
 use super::replicas::{self, FULL_LOOKS};
-use super::work::{Caller, parse_id};
-use crate::error::{Error, Result};
+use super::work::{self, Caller, parse_id};
+use super::{Store, events_write};
+use crate::error::{Chain, Error, Result};
 
+const BEGUN: &str = "begun";
 /// At most this many leases are taken by one request.
 const BATCH: usize = 100;
 
@@ -48,38 +50,75 @@ impl Store {
         let replica = parse_id("replica", &request.replica)?;
         let keys = request.items.iter().map(|item| key_of(item, caller)).collect::<Result<Vec<_>>>()?;
         let asked = Arc::new(keys);
-        let keys = asked.clone();
-        let (mut taken, mut reading) = self
+        let (store, keys) = (self.clone(), asked.clone());
+        let mut answers = self
             .write(move |tx| {
-                let asked = asked.clone();
-                async move { take_and_read(tx, replica, &asked).await }.boxed()
+                let (store, asked) = (store.clone(), asked.clone());
+                async move { store.take_and_read(tx, replica, &asked).await }.boxed()
             })
             .await?;
-        let mut results = Vec::with_capacity(keys.len());
-        for key in keys.iter() {
-            // A key that is named twice is begun once.
-            results.push(match taken.remove(key) {
-                None | Some(Taken::Busy) => refused("busy"),
-                Some(Taken::Idle) => refused("idle"),
-                Some(Taken::Gone) => refused("gone"),
-                Some(Taken::Begun(begun)) => self.begun(key.0, begun, &mut reading)?,
-            });
-        }
+        // A key that is named twice is begun once.
+        let results = keys.iter().map(|key| answers.remove(key).unwrap_or_else(|| refused("busy")));
+        let results = results.collect::<Vec<_>>();
+        let begun = results.iter().filter(|result| result.outcome == BEGUN).count();
+        metrics::counter!("threeport_reconciles_begun_total").increment(begun as u64);
         Ok(BeginResponse { results })
     }
 
-    fn begun(&self, id: Uuid, begun: Begun, reading: &mut Reading) -> Result<BeginResult> {
-        metrics::counter!("threeport_reconciles_begun_total").increment(1);
-        Ok(BeginResult {
-            outcome: "begun".into(),
-            epoch: begun.epoch,
-            wanted: begun.wanted,
-            attempts: begun.attempts,
-            full_look: begun.full_look,
-            traceparent: begun.traceparent,
-            ..reading.result(self, id)?
-        })
+    async fn take_and_read(
+        &self,
+        tx: &Transaction<'_>,
+        replica: Uuid,
+        keys: &[Key],
+    ) -> Result<BTreeMap<Key, BeginResult>> {
+        let taken = take(tx, replica, keys).await?;
+        let begun = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Begun(_)));
+        let ids = begun.map(|((id, ..), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
+        let reading = if ids.is_empty() { Reading::default() } else { read(tx, &ids).await? };
+        let mut answers = BTreeMap::new();
+        for (key, taken) in taken {
+            let answer = match taken {
+                Taken::Busy => refused("busy"),
+                Taken::Idle => refused("idle"),
+                Taken::Gone => refused("gone"),
+                Taken::Begun(begun) => match reading.result(self, key.0) {
+                    Ok(read) => begun.answer(read),
+                    Err(error) => {
+                        set_aside(tx, &key, &begun, &reading, &error).await?;
+                        refused("idle")
+                    }
+                },
+            };
+            answers.insert(key, answer);
+        }
+        Ok(answers)
     }
+}
+
+impl Begun {
+    fn answer(self, read: BeginResult) -> BeginResult {
+        BeginResult {
+            outcome: BEGUN.into(),
+            epoch: self.epoch,
+            wanted: self.wanted,
+            attempts: self.attempts,
+            full_look: self.full_look,
+            traceparent: self.traceparent,
+            ..read
+        }
+    }
+}
+
+/// Gives back what can't be read, to be tried again like any failure: its key or its kind may come back, and the objects
+/// beside it in the batch are not to blame.
+async fn set_aside(tx: &Transaction<'_>, key: &Key, begun: &Begun, reading: &Reading, error: &Error) -> Result<()> {
+    tracing::error!(object_id = %key.0, controller = key.1, cause = %Chain(error), "an object to reconcile can't be read");
+    if let Some(row) = reading.row(key.0) {
+        let note = "it, or something that it uses, can't be read; the API server's log says why".to_owned();
+        let event = NewEvent { r#type: "Warning".into(), reason: "Unreadable".into(), note };
+        events_write::report(tx, row, &[event], "api-server").await?;
+    }
+    work::put_off(tx, key.0, &key.1, back_off(begun.attempts, rand::random())).await
 }
 
 fn key_of(item: &BeginItem, caller: Caller<'_>) -> Result<Key> {
@@ -90,14 +129,6 @@ fn key_of(item: &BeginItem, caller: Caller<'_>) -> Result<Key> {
 
 fn refused(outcome: &str) -> BeginResult {
     BeginResult { outcome: outcome.into(), ..Default::default() }
-}
-
-async fn take_and_read(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<(BTreeMap<Key, Taken>, Reading)> {
-    let taken = take(tx, replica, keys).await?;
-    let begun = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Begun(_)));
-    let ids = begun.map(|((id, ..), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
-    let reading = if ids.is_empty() { Reading::default() } else { read(tx, &ids).await? };
-    Ok((taken, reading))
 }
 
 /// Locks the rows, decides on each and takes what may be taken.

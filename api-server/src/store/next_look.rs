@@ -69,7 +69,7 @@ pub fn next_look(outcome: Outcome, wanted: i64, standing: Standing, jitter: f64)
 }
 
 /// Between half and all of 100 ms doubled with every attempt, at most 5 minutes.
-fn back_off(attempts: i32, jitter: f64) -> Duration {
+pub fn back_off(attempts: i32, jitter: f64) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(0).min(16);
     (BACK_OFF * 2u32.pow(doublings)).min(MAX_BACK_OFF).mul_f64(0.5 + jitter / 2.0)
 }

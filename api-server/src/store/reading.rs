@@ -82,35 +82,41 @@ async fn find_pins(tx: &Transaction<'_>, ids: &[Uuid]) -> Result<HashMap<Uuid, (
 
 impl Found {
     /// The object with its secrets in the clear.
-    fn reveal(self, store: &Store) -> Result<Object> {
-        store.object(&self.row, self.owner, false, Visibility::Revealed)
+    fn reveal(&self, store: &Store) -> Result<Object> {
+        store.object(&self.row, self.owner.clone(), false, Visibility::Revealed)
     }
 }
 
 impl Reading {
-    /// What a reconcile of one object reads, secrets in the clear.
-    pub fn result(&mut self, store: &Store, id: Uuid) -> Result<BeginResult> {
-        let found = self.objects.remove(&id).and_then(|mut found| found.pop());
+    /// The object itself.
+    pub fn row(&self, id: Uuid) -> Option<&Row> {
+        self.objects.get(&id)?.first().map(|found| &found.row)
+    }
+
+    /// What a reconcile of one object reads, secrets in the clear. Several controllers may read one object.
+    pub fn result(&self, store: &Store, id: Uuid) -> Result<BeginResult> {
+        let found = self.objects.get(&id).and_then(|found| found.first());
         let found = found.ok_or_else(|| Error::Corrupt(format!("work without object `{id}`")))?;
-        let reveal = |found: Option<Vec<Found>>| {
-            found.into_iter().flatten().map(|found| found.reveal(store)).collect::<Result<Vec<_>>>()
+        let reveal = |found: &HashMap<Uuid, Vec<Found>>| {
+            found.get(&id).into_iter().flatten().map(|found| found.reveal(store)).collect::<Result<Vec<_>>>()
         };
-        let (pinned_definition_spec, pinned_definition_status) = match self.pins.remove(&id) {
-            Some((definition, mut spec, status)) => {
+        let (pinned_definition_spec, pinned_definition_status) = match self.pins.get(&id) {
+            Some((definition, spec, status)) => {
+                let mut spec = spec.clone();
                 if let Some(kind) = store.registry().get("workload-definition") {
-                    store.secrets.reveal(kind, definition, &mut spec)?;
+                    store.secrets.reveal(kind, *definition, &mut spec)?;
                 }
-                (Some(to_struct(spec)), Some(to_struct(status)))
+                (Some(to_struct(spec)), Some(to_struct(status.clone())))
             }
             None => (None, None),
         };
         Ok(BeginResult {
             delete_data: found.row.delete_data,
             object: Some(found.reveal(store)?),
-            uses: reveal(self.uses.remove(&id))?,
-            attachments: reveal(self.attachments.remove(&id))?,
-            children: reveal(self.children.remove(&id))?,
-            inventory: self.inventory.remove(&id).unwrap_or_default(),
+            uses: reveal(&self.uses)?,
+            attachments: reveal(&self.attachments)?,
+            children: reveal(&self.children)?,
+            inventory: self.inventory.get(&id).cloned().unwrap_or_default(),
             pinned_definition_spec,
             pinned_definition_status,
             ..Default::default()

@@ -1,6 +1,7 @@
 //! The queue: rows of `work`, one for each object and controller. Making them due, waking and sweeping.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use futures::FutureExt;
@@ -68,6 +69,18 @@ pub async fn wake(tx: &Transaction<'_>, ids: &[Uuid], traceparent: &str) -> Resu
         )
         .await?;
     Ok(tx.execute(&statement, &[&ids, &traceparent]).await?)
+}
+
+/// Gives a lease back after a failure that was no reconciler's.
+pub async fn put_off(tx: &Transaction<'_>, id: Uuid, controller: &str, delay: Duration) -> Result<()> {
+    let statement = tx
+        .prepare_cached(
+            "UPDATE work SET holder = NULL, attempts = attempts + 1, due_at = clock_timestamp() + $3 * interval '1 second'
+             WHERE object_id = $1 AND controller = $2",
+        )
+        .await?;
+    tx.execute(&statement, &[&id, &controller, &delay.as_secs_f64()]).await?;
+    Ok(())
 }
 
 impl Store {
