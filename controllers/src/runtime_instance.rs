@@ -67,7 +67,8 @@ impl Reconciler for RuntimeInstances {
 
     /// A cluster that doesn't answer must not keep others from being looked at.
     fn gate(&self, object: &KubernetesRuntimeInstance) -> Option<String> {
-        Some(format!("{}/{}", object.meta().project, object.meta().name))
+        // Apart from the gate of its workloads, which may all be waiting for this very look.
+        Some(format!("look/{}/{}", object.meta().project, object.meta().name))
     }
 }
 
