@@ -23,6 +23,7 @@ pub mod events_write;
 pub mod fan_out;
 pub mod filter;
 pub mod finish;
+pub mod held;
 pub mod history;
 pub mod inventory;
 pub mod kinds;

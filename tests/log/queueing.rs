@@ -65,6 +65,55 @@ async fn what_cant_be_read_holds_up_nothing_else() {
 }
 
 #[tokio::test]
+async fn a_pruned_attachment_goes_although_its_target_is_not_done() {
+    let world = World::new().await;
+    let id = world.create("workload", "web", &[]).await;
+    let attachment = world.create("attachment", "extra", &[id]).await;
+    let sql = world.sql().await;
+    sql.execute("UPDATE objects SET deleted_at = now() WHERE id = $1", &[&attachment]).await.unwrap();
+    let left = async || {
+        let row = sql.query_one("SELECT count(*) FROM objects WHERE kind = 'attachment'", &[]).await.unwrap();
+        row.get::<_, i64>(0)
+    };
+    let replica = world.replica().await;
+    let soon = Some(Duration::from_millis(100).try_into().unwrap());
+    let begun = world.begin(replica, id).await;
+    world.finish(replica, id, &begun, FinishItem { check_in: soon, ..ended("check_in") }).await;
+    assert_eq!(left().await, 1);
+    eventually("the check-in is due", || async { due(&world).await.len() == 1 }).await;
+    let begun = world.begin(replica, id).await;
+    world.finish(replica, id, &begun, FinishItem { check_in: soon, pruned: true, ..ended("check_in") }).await;
+    assert_eq!(left().await, 0);
+}
+
+/// An object's writers lock objects first and work last: a Finish too, or each of these would wait for the other.
+#[tokio::test]
+async fn a_finish_and_a_write_that_uses_its_object_do_not_deadlock() {
+    let world = World::new().await;
+    let id = world.create("workload", "web", &[]).await;
+    let user = world.create("workload", "user", &[id]).await;
+    let replica = world.replica().await;
+    let begun = world.begin(replica, id).await;
+    let mut sql = world.sql().await;
+    let writer = sql.transaction().await.unwrap();
+    writer.execute("SELECT FROM objects WHERE id = $1 FOR KEY SHARE", &[&id]).await.unwrap();
+    let flip = world.finish(replica, id, &begun, FinishItem { conditions: ready("True"), ..ended("done") });
+    let write = async {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        for woken in [user, id] {
+            writer.execute("UPDATE work SET wanted = wanted + 1 WHERE object_id = $1", &[&woken]).await.unwrap();
+        }
+        writer.commit().await.unwrap();
+        std::time::Instant::now()
+    };
+    let started = std::time::Instant::now();
+    let (finished, written) = futures::future::join(flip, write).await;
+    assert!(finished.accepted);
+    assert!(written - started < Duration::from_millis(900), "the write waited for a deadlock to be found");
+    assert_eq!(due(&world).await.len(), 2);
+}
+
+#[tokio::test]
 async fn failures_back_off_and_giving_up_waits_for_a_cause() {
     let world = World::new().await;
     let id = world.create("workload", "web", &[]).await;

@@ -30,6 +30,7 @@ pub struct Ending {
     pub children: Option<Vec<Object>>,
     pub outcome: Outcome,
     pub cleaned_up: bool,
+    pub pruned: bool,
     pub inventory: InventoryWrite,
 }
 
@@ -57,6 +58,7 @@ impl Ending {
             children: item.children.map(|children| children.objects),
             outcome,
             cleaned_up: item.cleaned_up,
+            pruned: item.pruned,
             inventory: InventoryWrite::parse(&item.runtime_id, item.entries, item.removed)?,
             controller: controller.name,
             kind: controller.kind,
@@ -92,6 +94,11 @@ impl Ending {
     /// What this controller says of Ready, if anything.
     pub fn ready(&self) -> Option<Value> {
         self.conditions.iter().rfind(|condition| condition.r#type == READY).map(to_json)
+    }
+
+    /// Whether nothing is left of what Begin no longer returned: who is done has nothing left to prune.
+    pub fn is_pruned(&self) -> bool {
+        self.pruned || self.outcome == Outcome::Done
     }
 
     /// As it was asked for.

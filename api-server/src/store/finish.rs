@@ -9,29 +9,21 @@ use futures::FutureExt;
 use futures::stream::{self, StreamExt, TryStreamExt};
 use serde_json::Value;
 use threeport::v1::{FinishRequest, FinishResponse, FinishResult, Object};
-use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::ending::Ending;
-use super::next_look::{NextLook, Outcome, Standing, next_look};
+use super::held::{Held, lock_going};
+use super::next_look::{NextLook, Outcome, next_look};
 use super::row::{COLUMNS, Row};
-use super::status::{self, Statement, View};
-use super::work::{Caller, parse_id};
-use super::{Cause, Change, ChangeType, Effects, Store, delete, effects, events_write, is_retryable};
+use super::status::{self, Meaning, Statement};
+use super::work::{Caller, LEASE_LOST, parse_id};
+use super::{Cause, Change, ChangeType, Effects, Store, delete, effects, events_write, fan_out, is_retryable};
 use crate::error::{Error, Result};
 
 /// At most this many reconciles are ended by one request.
 const BATCH: usize = 100;
 /// Transactions of one request at the same time.
 const CONCURRENCY: usize = 4;
-
-/// An object and its work, locked under a lease that still stands.
-struct Held {
-    row: Row,
-    standing: Standing,
-    /// All controllers' views, this one's as it will be.
-    views: Vec<View>,
-}
 
 impl Store {
     /// Stores status, events, children, inventory and the next look of each.
@@ -58,41 +50,70 @@ impl Store {
     async fn finish_one(&self, replica: Uuid, ending: Arc<Ending>, cause: Cause) -> Result<FinishResult> {
         let outcome = ending.outcome_name();
         let (store, cause) = (self.clone(), Arc::new(cause));
-        let result = self
+        let stored = self
             .write(move |tx| {
                 let (store, ending, cause) = (store.clone(), ending.clone(), cause.clone());
                 async move { store.end(tx, replica, &ending, &cause).await }.boxed()
             })
-            .await?;
+            .await;
+        let result = match stored {
+            Err(error) if error.reason() == LEASE_LOST => FinishResult::default(),
+            stored => stored?,
+        };
         let outcome = if result.accepted { outcome } else { "stale" };
         metrics::counter!("threeport_reconciles_finished_total", "outcome" => outcome).increment(1);
         Ok(result)
     }
 
     async fn end(&self, tx: &Transaction<'_>, replica: Uuid, ending: &Ending, cause: &Cause) -> Result<FinishResult> {
-        let Some(held) = lock(tx, replica, ending).await? else { return Ok(FinishResult::default()) };
+        let seen = Held::look(tx, replica, ending).await?;
+        let is_cleaned = ending.cleaned_up && seen.row.is_deleting();
         let mut effects = Effects::default();
+        let child_error =
+            if is_cleaned { None } else { self.store_children(tx, &seen.row, ending, &mut effects).await? };
+        self.wake_concerned(tx, &seen, ending, cause, &mut effects).await?;
+        let going = if is_cleaned || ending.is_pruned() {
+            lock_going(tx, &seen.row, is_cleaned).await?
+        } else {
+            BTreeSet::new()
+        };
+        let held = seen.lock(tx, replica, ending, &effects.wake).await?;
         let reporter = format!("controller:{}", ending.controller);
         events_write::report(tx, &held.row, &ending.events, &reporter).await?;
         ending.inventory.store(tx, held.row.id).await?;
-        let is_proved = ending.cleaned_up && held.row.is_deleting() && !held.standing.has_moved;
-        let mut child_error = None;
-        if is_proved {
+        if is_cleaned && !held.standing.has_moved {
             remove_work(tx, ending).await?;
             delete::collect(tx, BTreeSet::from([held.row.id]), &mut effects).await?;
         } else {
-            child_error = self.store_children(tx, &held.row, ending, &mut effects).await?;
             let outcome = if child_error.is_some() { Outcome::Retry } else { ending.outcome };
             self.store_status(tx, &held, ending, &mut effects).await?;
             let next = next_look(outcome, ending.wanted, held.standing, rand::random());
             store_work(tx, &held, ending, next).await?;
-            if outcome == Outcome::Done && !held.standing.has_moved {
-                let pruned = deleting_attachments(tx, held.row.id).await?;
-                delete::collect(tx, pruned, &mut effects).await?;
+            if !held.standing.has_moved {
+                delete::collect(tx, going, &mut effects).await?;
             }
         }
         effects::settle(tx, cause, effects).await?;
         Ok(FinishResult { accepted: true, child_error: child_error.unwrap_or_default() })
+    }
+
+    /// Names all that is to be woken before any work is locked: their rows are then locked in one order.
+    async fn wake_concerned(
+        &self,
+        tx: &Transaction<'_>,
+        seen: &Held,
+        ending: &Ending,
+        cause: &Cause,
+        effects: &mut Effects,
+    ) -> Result<()> {
+        let (_, meaning) = self.merge(seen, ending);
+        effects.wake.extend(seen.row.owner_id.filter(|_| meaning.concerns_owner));
+        effects.wake_users_of.extend(meaning.concerns_users.then_some(seen.row.id));
+        let targets = std::mem::take(&mut effects.wake_users_of);
+        if !targets.is_empty() {
+            effects.wake.extend(fan_out::users_of(tx, &targets, &cause.traceparent).await?);
+        }
+        Ok(())
     }
 
     /// Writes the complete set of children; what can't be stored is told, and the rest of the Finish stands.
@@ -148,15 +169,7 @@ impl Store {
         ending: &Ending,
         effects: &mut Effects,
     ) -> Result<()> {
-        let statement = Statement {
-            fields: ending.fields.as_ref(),
-            conditions: &ending.conditions,
-            views: &held.views,
-            at: SystemTime::now(),
-        };
-        let merged = status::merge(&held.row.status, &statement);
-        let meaning =
-            status::meaning(self.registry().get(&held.row.kind).map(AsRef::as_ref), &held.row.status, &merged);
+        let (merged, meaning) = self.merge(held, ending);
         if !meaning.is_changed {
             return Ok(());
         }
@@ -166,59 +179,23 @@ impl Store {
             ))
             .await?;
         let after = Row::from(&tx.query_one(&update, &[&held.row.id, &merged]).await?);
-        effects.wake.extend(held.row.owner_id.filter(|_| meaning.concerns_owner));
-        effects.wake_users_of.extend(meaning.concerns_users.then_some(held.row.id));
         effects.changes.push(Change { change_type: ChangeType::Status, before: Some(held.row.clone()), after });
         Ok(())
     }
-}
 
-/// Locks the object, then its work; none if the lease is no longer this replica's.
-async fn lock(tx: &Transaction<'_>, replica: Uuid, ending: &Ending) -> Result<Option<Held>> {
-    let object =
-        tx.prepare_cached(&format!("SELECT {COLUMNS} FROM objects o WHERE o.id = $1 FOR NO KEY UPDATE")).await?;
-    let work = tx
-        .prepare_cached(
-            "SELECT controller, wanted, done, attempts, holder, epoch, full_looks, observed_generation, ready
-             FROM work WHERE object_id = $1 ORDER BY controller FOR UPDATE",
-        )
-        .await?;
-    let id: [&(dyn ToSql + Sync); 1] = [&ending.object];
-    let (object, work) = tokio::try_join!(tx.query_opt(&object, &id), tx.query(&work, &id))?;
-    let row = object.as_ref().map(Row::from).filter(|row| row.kind == ending.kind);
-    let Some(row) = row else { return Ok(None) };
-    let Some(own) = work.iter().find(|row| row.get::<_, String>("controller") == ending.controller) else {
-        return Ok(None);
-    };
-    let holder: Option<Uuid> = own.get("holder");
-    if holder != Some(replica) || own.get::<_, i64>("epoch") != ending.epoch {
-        return Ok(None);
+    /// The status as it will be, and what that means to others.
+    fn merge(&self, held: &Held, ending: &Ending) -> (Value, Meaning) {
+        let statement = Statement {
+            fields: ending.fields.as_ref(),
+            conditions: &ending.conditions,
+            views: &held.views,
+            at: SystemTime::now(),
+        };
+        let merged = status::merge(&held.row.status, &statement);
+        let registry = self.registry();
+        let meaning = status::meaning(registry.get(&held.row.kind).map(AsRef::as_ref), &held.row.status, &merged);
+        (merged, meaning)
     }
-    let standing = Standing {
-        done: own.get("done"),
-        attempts: own.get("attempts"),
-        has_moved: own.get::<_, i64>("wanted") != ending.wanted,
-        full_looks: own.get("full_looks"),
-    };
-    let views = work.iter().map(|stored| view(stored, &row, ending, standing.has_moved)).collect();
-    Ok(Some(Held { row, standing, views }))
-}
-
-/// A controller's view; this one's with what it says now. A changed spec is a cause: while none came, the generation that
-/// Begin returned is the present one.
-fn view(stored: &tokio_postgres::Row, row: &Row, ending: &Ending, has_moved: bool) -> View {
-    let mut view = View {
-        controller: stored.get("controller"),
-        observed_generation: stored.get("observed_generation"),
-        ready: stored.get::<_, Option<Value>>("ready"),
-    };
-    if view.controller == ending.controller {
-        if !has_moved {
-            view.observed_generation = row.generation;
-        }
-        view.ready = ending.ready().or(view.ready);
-    }
-    view
 }
 
 async fn remove_work(tx: &Transaction<'_>, ending: &Ending) -> Result<()> {
@@ -258,15 +235,4 @@ async fn store_work(tx: &Transaction<'_>, held: &Held, ending: &Ending, next: Ne
     )
     .await?;
     Ok(())
-}
-
-/// Attachments whose deletion this reconcile saw: what they contributed is pruned.
-async fn deleting_attachments(tx: &Transaction<'_>, target: Uuid) -> Result<BTreeSet<Uuid>> {
-    let select = tx
-        .prepare_cached(
-            "SELECT o.id FROM object_refs r JOIN objects o ON o.id = r.from_id
-             WHERE r.to_id = $1 AND o.kind = 'attachment' AND o.deleted_at IS NOT NULL",
-        )
-        .await?;
-    Ok(tx.query(&select, &[&target]).await?.iter().map(|row| row.get(0)).collect())
 }

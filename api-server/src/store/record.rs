@@ -11,7 +11,7 @@ use uuid::Uuid;
 use super::Store;
 use super::inventory::InventoryWrite;
 use super::shared::{self, User};
-use super::work::{Caller, parse_id};
+use super::work::{Caller, lease_lost, parse_id};
 use crate::error::{Error, Result};
 
 /// At most this many ids are looked up by one request.
@@ -110,9 +110,6 @@ impl Note {
             .await?;
         let row =
             tx.query_opt(&statement, &[&self.object, &self.controller, &self.replica, &self.epoch, &self.kind]).await?;
-        row.map(|row| row.get(0)).ok_or_else(|| Error::Precondition {
-            reason: "LeaseLost",
-            message: format!("the lease on `{}` is held by another; stop and forget this reconcile", self.object),
-        })
+        row.map(|row| row.get(0)).ok_or_else(|| lease_lost(self.object))
     }
 }

@@ -14,6 +14,14 @@ use crate::error::{Error, Result};
 /// At most this many objects are woken or swept by one request.
 const BATCH: usize = 1000;
 
+/// Why a word from a replica no longer counts.
+pub const LEASE_LOST: &str = "LeaseLost";
+
+pub fn lease_lost(object: Uuid) -> Error {
+    let message = format!("the lease on `{object}` is held by another; stop and forget this reconcile");
+    Error::Precondition { reason: LEASE_LOST, message }
+}
+
 /// A controller's process: who it is, and what its token lets it speak for.
 #[derive(Clone, Copy)]
 pub struct Caller<'a> {

@@ -36,7 +36,7 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
     let entries = entries(context, &cluster).await?;
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
     let mut removals = remove_own(context, &cluster, own).await?;
-    if removals.going.is_empty() && removals.failed.is_empty() {
+    if removals.are_over() {
         let manager = field_manager(&context.object.meta().id);
         let released = claims::release(context, &cluster, &manager, &shared).await?;
         removals.gone.extend(released.forgotten);

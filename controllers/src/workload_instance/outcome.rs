@@ -75,7 +75,7 @@ impl Round {
         let releases =
             steps.iter().filter_map(|step| if let Step::Release(entry) = step { Some(entry.clone()) } else { None });
         let releases = releases.collect::<Vec<_>>();
-        if removals.going.is_empty() && removals.failed.is_empty() && !releases.is_empty() {
+        if removals.are_over() && !releases.is_empty() {
             let released = claims::release(context, &self.cluster, &self.manager, &releases).await?;
             removals.gone.extend(released.forgotten);
             removals.going.extend(released.waiting.into_iter().map(|why| (ResourceReference::default(), why)));
@@ -139,6 +139,10 @@ impl Round {
         status["health"] = json!(report::health_text(report::worst(&states), self.is_simulated));
         status["resources"] = json!(report::resources(&states));
         context.set_status(status);
+        let is_applied = |outcome: &Outcome| outcome.error.is_none();
+        if outcomes.len() == self.wanted.len() && outcomes.iter().all(is_applied) && removals.are_over() {
+            context.set_pruned();
+        }
         let failure = failure(&outcomes, &removals);
         let next = next(&states, contention.as_ref(), &removals, unready);
         self.store(context, outcomes, removals, claims);

@@ -97,6 +97,11 @@ impl Removals {
         }
     }
 
+    /// Whether nothing is still to go.
+    pub fn are_over(&self) -> bool {
+        self.going.is_empty() && self.failed.is_empty()
+    }
+
     pub fn states(&self) -> Vec<ResourceState> {
         let going =
             self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));

@@ -175,6 +175,12 @@ impl<T: Object> Context<T> {
         self.outputs.runtime_id = id.into();
     }
 
+    /// Says that nothing is left of what this object no longer wants or is given, so that deleting attachments may go
+    /// although it is not done; being done says so by itself.
+    pub fn set_pruned(&mut self) {
+        self.outputs.pruned = true;
+    }
+
     /// Notes at once, before the world is touched, what is about to be made. Replica and lease are filled in.
     ///
     /// # Errors

@@ -18,6 +18,7 @@ pub struct Outputs {
     pub entries: Vec<v1::InventoryEntry>,
     pub removed: Vec<v1::ResourceReference>,
     pub runtime_id: String,
+    pub pruned: bool,
 }
 
 impl Outputs {
@@ -39,6 +40,7 @@ impl Outputs {
             entries: self.entries,
             removed: self.removed,
             runtime_id: self.runtime_id,
+            pruned: self.pruned,
             ..Default::default()
         };
         match result {
