@@ -8,6 +8,7 @@ mod compare;
 mod follow;
 mod holder;
 mod leftovers;
+mod start;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,6 +23,7 @@ use tokio::task::JoinHandle;
 use crate::clients::kubernetes::Cluster;
 use crate::workload_instance::plan::{Key, Live};
 pub use cache::target;
+pub use start::wake_runtimes;
 
 use cache::Cache;
 

@@ -4,10 +4,10 @@
 
 pub mod clients;
 pub mod config;
+pub mod drift;
 pub mod registry;
 pub mod status_port;
 
-mod drift;
 mod health;
 mod resource;
 mod runtime_instance;

@@ -5,7 +5,7 @@ use std::io::Write;
 use anyhow::{Context, Result, anyhow};
 use clap::Parser;
 use controllers::config::{Config, read_token};
-use controllers::{registry, status_port};
+use controllers::{drift, registry, status_port};
 use threeport::telemetry;
 use threeport_sdk::controller::{CancellationToken, Runner, RunnerConfig};
 use threeport_sdk::{Client, Connection};
@@ -26,7 +26,7 @@ async fn main() -> Result<()> {
     let client = Client::connect(&Connection { server: config.server.clone(), token })?;
     let limits =
         RunnerConfig { concurrency: config.concurrency, per_gate: per_gate(config.concurrency), ..Default::default() };
-    let runner = registry::register(Runner::new(client, config.nats_url.clone(), limits), &config.kinds)?;
+    let runner = registry::register(Runner::new(client.clone(), config.nats_url.clone(), limits), &config.kinds)?;
 
     let shutdown = stop_on_signal()?;
     let (listener, address) = status_port::bind(config.listen).await?;
@@ -35,8 +35,10 @@ async fn main() -> Result<()> {
     let status = tokio::spawn(status);
     tracing::info!(server = config.server, %address, "controllers started");
 
+    let waking = tokio::spawn(drift::wake_runtimes(client));
     let result = runner.run(shutdown.clone()).await.context("the controllers stopped");
     shutdown.cancel();
+    waking.abort();
     status.await.context("the status port died")??;
     tracing::info!("controllers stopped");
     result

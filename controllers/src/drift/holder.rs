@@ -26,6 +26,26 @@ const SAME_AGAIN: Duration = Duration::from_secs(30);
 /// Objects that no inventory knows may get one, or a tombstone.
 const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
 
+/// Followed even where no inventory names them: a late write may come after the instance and its inventory have gone.
+const ALWAYS: &[(&str, &str)] = &[
+    ("v1", "Namespace"),
+    ("v1", "ConfigMap"),
+    ("v1", "Secret"),
+    ("v1", "Service"),
+    ("v1", "ServiceAccount"),
+    ("apps/v1", "Deployment"),
+    ("apps/v1", "StatefulSet"),
+    ("apps/v1", "DaemonSet"),
+    ("batch/v1", "Job"),
+    ("batch/v1", "CronJob"),
+    ("networking.k8s.io/v1", "Ingress"),
+    ("policy/v1", "PodDisruptionBudget"),
+    ("rbac.authorization.k8s.io/v1", "Role"),
+    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
+    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
+];
+
 pub struct Holder {
     watch: Arc<Watch>,
     control: ControlClient,
@@ -53,6 +73,8 @@ impl Holder {
         let lease = self.lease.clone();
         let _ = Box::pin(lease.guard(self.hold())).await;
         *locked(&self.watch.cache) = super::Cache::default();
+        // Whoever looks at the runtime next, here under a new lease or elsewhere, watches it again.
+        let _ = self.control.wake(vec![runtime_item(self.watch.cluster.runtime_id())]).await;
     }
 
     async fn hold(&mut self) {
@@ -76,7 +98,9 @@ impl Holder {
     async fn watch_all(&mut self) {
         let mut followers = JoinSet::new();
         followers.spawn(follow(self.watch.clone(), Subject::Autoscalers));
-        self.follow(&mut followers, ("v1".into(), "Namespace".into()));
+        for (api_version, kind) in ALWAYS {
+            self.follow(&mut followers, ((*api_version).into(), (*kind).into()));
+        }
         self.follow_all_known(&mut followers).await;
         let mut next_heartbeat = tokio::time::Instant::now() + HEARTBEAT;
         loop {
@@ -237,14 +261,18 @@ impl Holder {
     async fn heartbeat(&mut self) -> Duration {
         let is_away = self.watch.cluster.version().await.is_err() && self.watch.cluster.is_unreachable();
         if is_away != self.was_unreachable {
-            let item = wake_item("kubernetes-runtime-instance", self.watch.cluster.runtime_id(), false);
-            match self.control.wake(vec![item]).await {
+            match self.control.wake(vec![runtime_item(self.watch.cluster.runtime_id())]).await {
                 Ok(_) => self.was_unreachable = is_away,
                 Err(error) => tracing::warn!(%error, "a runtime can't be woken; trying again"),
             }
         }
         if is_away { HEARTBEAT_WHILE_AWAY } else { HEARTBEAT }
     }
+}
+
+/// Wakes a runtime: its reconcile looks at the cluster and sees to its watch.
+pub fn runtime_item(runtime_id: &str) -> WakeItem {
+    wake_item("kubernetes-runtime-instance", runtime_id, false)
 }
 
 fn wake_item(kind: &str, object_id: &str, drift: bool) -> WakeItem {
