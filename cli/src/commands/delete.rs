@@ -116,7 +116,8 @@ impl Delete {
         seen: &mut BTreeSet<(String, String, String)>,
     ) -> Result<DeleteResponse> {
         let mut all = DeleteResponse::default();
-        for ObjectReference { kind, project, name, .. } in references {
+        for reference in references {
+            let ObjectReference { kind, project, name, .. } = reference;
             let options = DeleteOptions {
                 validate_only,
                 delete_data: self.delete_data,
@@ -131,6 +132,10 @@ impl Delete {
                     all.retained.extend(response.retained);
                 }
                 Err(error) if error.is_not_found() && self.kind.is_none() => {}
+                // What uses it goes before it, or the deletion itself says what doesn't.
+                Err(error) if validate_only && self.kind.is_none() && error.reason() == "InUse" => {
+                    all.deleted.push(reference.clone());
+                }
                 Err(error) => return Err(error.into()),
             }
         }
