@@ -52,7 +52,8 @@ impl Round {
     }
 
     pub fn unreachable(context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
-        not_ready(context, error.reason(), &error.to_string(), false)
+        let message = format!("runtime `{}`: {error}", runtime_of(context));
+        not_ready(context, error.reason(), &message, false)
     }
 
     /// Takes away what is no longer wanted, then what only that had used.
@@ -196,7 +197,10 @@ impl Round {
             }
             None => had_contention.then(|| Verdict::unmet("Settled", "")),
         };
-        let ready = report::ready(states, contention);
+        let mut ready = report::ready(states, contention);
+        if ready.reason == "Unreachable" {
+            ready.message = format!("runtime `{}`: {}", runtime_of(context), ready.message);
+        }
         let verdicts = [("Applied", Some(applied)), ("Contended", contended), ("Ready", Some(ready))];
         for (name, verdict) in verdicts.into_iter().filter_map(|(name, verdict)| Some((name, verdict?))) {
             context.condition(name, verdict.is_met, verdict.reason, verdict.message);
@@ -277,6 +281,11 @@ fn next(
     } else {
         Next::CheckIn(unready.clamp(FIRST_LOOK, SLOW_LOOK))
     }
+}
+
+/// The instance's runtime by name, for messages about it.
+fn runtime_of(context: &Context<WorkloadInstance>) -> &str {
+    context.object.spec.as_ref().map_or("", |spec| &spec.runtime)
 }
 
 fn has_condition(context: &Context<WorkloadInstance>, name: &str) -> bool {

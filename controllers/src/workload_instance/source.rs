@@ -71,7 +71,9 @@ impl Source {
 
     /// What the status says of the source alone.
     pub fn status(&self) -> Value {
-        json!({ "namespace": self.namespace, "definition_generation": self.generation, "behind": self.is_behind })
+        // Canonical JSON of an int64 is a string.
+        let generation = self.generation.to_string();
+        json!({ "namespace": self.namespace, "definition_generation": generation, "behind": self.is_behind })
     }
 
     /// The resources to apply, or all that doesn't fit.
