@@ -1,0 +1,21 @@
+//! The whole system, end to end: real Postgres, NATS and Kubernetes API, our programs as processes.
+
+mod access;
+mod api_surface;
+mod apply;
+mod crashes;
+mod deletion;
+mod drift;
+mod fairness;
+mod fencing;
+mod kinds;
+mod protocols;
+mod refusals;
+mod replicas;
+mod rollout;
+mod secrets;
+mod system;
+mod tour;
+mod tracing;
+mod up;
+mod watching;

@@ -1,0 +1,85 @@
+//! A program of ours as a child of a test: logged to a file, signalled, killed and started again, gone when dropped.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use cli::local::process::{Process as Child, ProcessSpec};
+use nix::sys::signal::Signal;
+
+use super::{MINUTE, binary, eventually};
+
+pub struct Process {
+    pub name: String,
+    spec: ProcessSpec,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// Starts one of our programs; its output goes to `<name>.log` in `folder`.
+    pub async fn start(folder: &Path, name: &str, program: &'static str, arguments: &[String]) -> Self {
+        let mut spec = ProcessSpec::new(program, binary(program), folder).arguments(arguments);
+        spec.log = folder.join(format!("{name}.log"));
+        let filter = std::env::var("TEST_LOG").unwrap_or_else(|_| "info".to_owned());
+        spec.environment.push(("RUST_LOG".to_owned(), filter));
+        let mut process = Self { name: name.to_owned(), spec, child: None };
+        process.start_again();
+        process.address().await;
+        process
+    }
+
+    /// Starts it with the same arguments, after it was killed or stopped.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "{} still runs", self.name);
+        self.child = Some(Child::start(self.spec.clone()).expect("our programs can be started"));
+    }
+
+    /// Waits until it has printed `listening on ADDRESS` and returns the address.
+    pub async fn address(&mut self) -> String {
+        let what = format!("{} prints where it listens", self.name);
+        eventually(&what, MINUTE, async || {
+            let log = self.log();
+            let address = log.lines().rev().find_map(|line| line.strip_prefix("listening on ")).map(str::to_owned);
+            let ended = self.child.as_mut().and_then(Child::exit);
+            assert!(ended.is_none(), "{} ended:\n{log}", self.name);
+            address.ok_or_else(|| "nothing printed".to_owned())
+        })
+        .await
+    }
+
+    /// What it has printed so far.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    pub fn log_path(&self) -> &PathBuf {
+        &self.spec.log
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        self.child.as_ref().expect("it runs").signal(signal);
+    }
+
+    /// kill -9.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.child = None;
+    }
+
+    /// SIGTERM, and waits until it has drained.
+    pub async fn stop(&mut self) {
+        let mut child = self.child.take().expect("it runs");
+        child.signal(Signal::SIGTERM);
+        eventually(&format!("{} ends on SIGTERM", self.name), Duration::from_secs(30), async || {
+            child.exit().map(drop).ok_or_else(|| "it runs".to_owned())
+        })
+        .await;
+    }
+
+    /// The last lines of its log, for the report of a failed test.
+    pub fn tail(&self) -> String {
+        let log = self.log();
+        let lines = log.lines().collect::<Vec<_>>();
+        format!("--- {}\n{}\n", self.name, lines[lines.len().saturating_sub(40)..].join("\n"))
+    }
+}
