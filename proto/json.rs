@@ -9,6 +9,8 @@ use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::bounded;
+
 /// One thing wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Violation {
@@ -37,13 +39,14 @@ impl std::fmt::Display for Violation {
     }
 }
 
-/// `INVALID_ARGUMENT` that lists all violations, in the message and as `BadRequest` details.
+/// `INVALID_ARGUMENT` that lists the violations, in the message and as `BadRequest` details, as many as headers carry.
 pub fn invalid(violations: &[Violation]) -> Status {
-    let message = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-    let details = violations.iter().map(|v| FieldViolation::new(&v.field, &v.description)).collect::<Vec<_>>();
+    let texts = violations.iter().map(ToString::to_string).collect::<Vec<_>>();
+    let kept = bounded::violations(violations);
+    let details = kept.iter().map(|v| FieldViolation::new(&v.field, &v.description)).collect::<Vec<_>>();
     let mut details = ErrorDetails::with_bad_request(details);
     details.set_error_info("Invalid", "threeport.io", HashMap::new());
-    Status::with_error_details(Code::InvalidArgument, message, details)
+    Status::with_error_details(Code::InvalidArgument, bounded::listed(&texts, "; "), details)
 }
 
 /// A generated message as JSON. Unset fields are left out.

@@ -7,6 +7,7 @@ pub mod v1 {
     tonic::include_proto!("threeport.v1");
     include!(concat!(env!("OUT_DIR"), "/debug.rs"));
 }
+pub mod bounded;
 pub mod codec;
 pub mod json;
 pub mod kind;

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use threeport::json::Violation;
+use threeport::{bounded, json};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, PreconditionViolation, StatusExt};
 
@@ -19,13 +20,13 @@ pub enum Error {
     #[error("{kind} `{name}` changed since it was read; read it again and retry")]
     Stale { kind: String, name: String },
     /// `users` are references such as ``workload-instance `web-1` ``.
-    #[error("{kind} `{name}` is used by {}; delete it first", users.join(", "))]
+    #[error("{kind} `{name}` is used by {}; delete it first", bounded::listed(users, ", "))]
     InUse { kind: String, name: String, users: Vec<String> },
     #[error("{kind} `{name}` is being deleted; retry when it is gone")]
     BeingDeleted { kind: String, name: String },
     #[error("{kind} `{name}` is owned by {owner}; edit that instead")]
     Owned { kind: String, name: String, owner: String },
-    #[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    #[error("{}", bounded::listed(&.0.iter().map(ToString::to_string).collect::<Vec<_>>(), "; "))]
     Invalid(Vec<Violation>),
     /// Anything else that the present state forbids; `reason` is a CamelCase constant.
     #[error("{message}")]
@@ -42,7 +43,7 @@ pub enum Error {
     TooMuch(String),
     #[error("timed out; retry")]
     Timeout,
-    #[error("database error")]
+    #[error("{}", if is_connection_lost(.0) { "lost the database connection; retry" } else { "database error" })]
     Database(#[from] tokio_postgres::Error),
     #[error("no database connection; retry")]
     Pool(#[from] deadpool_postgres::PoolError),
@@ -79,6 +80,7 @@ impl Error {
             Error::TooMuch(_) => Code::ResourceExhausted,
             Error::Timeout => Code::DeadlineExceeded,
             Error::Pool(_) => Code::Unavailable,
+            Error::Database(error) if is_connection_lost(error) => Code::Unavailable,
             Error::Database(_) | Error::Migration(_) | Error::Configuration(_) | Error::Corrupt(_) => Code::Internal,
         }
     }
@@ -102,6 +104,7 @@ impl Error {
             Error::TooMuch(_) => "TooMuch",
             Error::Timeout => "Timeout",
             Error::Pool(_) => "Unavailable",
+            Error::Database(error) if is_connection_lost(error) => "Unavailable",
             Error::Conflict => "Conflict",
             Error::Database(_) | Error::Migration(_) | Error::Configuration(_) | Error::Corrupt(_) => "Internal",
         }
@@ -115,24 +118,28 @@ impl From<Error> for Status {
             // Causes may name tables and hosts: they go to the log, not to the caller.
             tracing::error!(cause = %Chain(&error), "request failed");
         }
-        let mut details = ErrorDetails::with_error_info(error.reason(), "threeport.io", HashMap::new());
-        match &error {
-            Error::Invalid(violations) => {
-                for violation in violations {
-                    details.add_bad_request_violation(&violation.field, &violation.description);
-                }
-            }
-            Error::InUse { kind, name, .. } | Error::BeingDeleted { kind, name } | Error::Owned { kind, name, .. } => {
-                let subject = format!("{kind}/{name}");
-                details.set_precondition_failure(vec![PreconditionViolation::new(
-                    error.reason(),
-                    subject,
-                    error.to_string(),
-                )]);
-            }
-            _ => {}
+        if let Error::Invalid(violations) = &error {
+            return json::invalid(violations);
         }
-        Status::with_error_details(code, error.to_string(), details)
+        let message = bounded::cut(&error.to_string(), bounded::MESSAGE);
+        let mut details = ErrorDetails::with_error_info(error.reason(), "threeport.io", HashMap::new());
+        if let Error::InUse { kind, name, .. } | Error::BeingDeleted { kind, name } | Error::Owned { kind, name, .. } =
+            &error
+        {
+            let violation = PreconditionViolation::new(error.reason(), format!("{kind}/{name}"), &message);
+            details.set_precondition_failure(vec![violation]);
+        }
+        Status::with_error_details(code, message, details)
+    }
+}
+
+/// Whether the server went away under a query, rather than refused it: class 08, 57P, or no answer at all.
+fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
+    match error.code() {
+        Some(state) => state.code().starts_with("08") || state.code().starts_with("57P"),
+        None => {
+            error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+        }
     }
 }
 
