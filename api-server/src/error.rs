@@ -37,6 +37,10 @@ pub enum Error {
     Denied(String),
     #[error("position {position} is older than the log keeps (first: {first}); list again and watch from there")]
     PositionGone { position: i64, first: i64 },
+    #[error(
+        "position {position} is past the log's end ({last}): it is another log's, or of one restored since; list again and watch from there"
+    )]
+    PositionAhead { position: i64, last: i64 },
     #[error("request_id `{0}` was used with another request; choose a new one")]
     RequestIdReused(String),
     #[error("{0}")]
@@ -76,7 +80,7 @@ impl Error {
             Error::Invalid(_) => Code::InvalidArgument,
             Error::Unauthenticated => Code::Unauthenticated,
             Error::Denied(_) => Code::PermissionDenied,
-            Error::PositionGone { .. } => Code::OutOfRange,
+            Error::PositionGone { .. } | Error::PositionAhead { .. } => Code::OutOfRange,
             Error::TooMuch(_) => Code::ResourceExhausted,
             Error::Timeout => Code::DeadlineExceeded,
             Error::Pool(_) => Code::Unavailable,
@@ -100,6 +104,7 @@ impl Error {
             Error::Unauthenticated => "Unauthenticated",
             Error::Denied(_) => "Denied",
             Error::PositionGone { .. } => "PositionGone",
+            Error::PositionAhead { .. } => "PositionAhead",
             Error::RequestIdReused(_) => "RequestIdReused",
             Error::TooMuch(_) => "TooMuch",
             Error::Timeout => "Timeout",

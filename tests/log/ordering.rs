@@ -100,5 +100,5 @@ async fn a_watch_from_now_on_is_told_where_it_stands() {
     assert!(bookmark.events.is_empty());
     let later = world.process(None);
     let error = later.store.watch(WatchRequest { from_position: 99, ..Default::default() }).await.err().unwrap();
-    assert_eq!(error.reason(), "PositionGone");
+    assert_eq!(error.reason(), "PositionAhead");
 }

@@ -68,10 +68,28 @@ async fn the_first_project_owns_a_namespace_and_the_last_user_deletes_it() {
     assert!(release(&world, &b, "shop").await, "the last deletes what we made");
     assert!(release(&world, &b, "shop").await, "and is told so again");
     assert_eq!(claim(&world, &a, "Namespace", "shop").await, (false, "BeingDeleted".into()));
+    assert!(claim(&world, &b, "Namespace", "shop").await.0, "who was told to delete it may want it again");
+    record(&world, &b, RecordRequest { made: vec![made(true)], ..Default::default() }).await.unwrap();
+    assert!(release(&world, &b, "shop").await);
     let gone = RecordRequest { gone: vec![named("Namespace", "shop")], ..Default::default() };
     record(&world, &b, gone).await.unwrap();
     assert!(claim(&world, &foreign, "Namespace", "shop").await.0);
     assert!(!release(&world, &foreign, "shop").await, "nobody deletes what was there before");
+}
+
+#[tokio::test]
+async fn a_release_ends_with_its_releaser() {
+    let world = World::new().await;
+    let (a, b) = (user(&world, "a", "one").await, user(&world, "b", "two").await);
+    assert!(claim(&world, &a, "Namespace", "shop").await.0);
+    let made = SharedResource { uid: "u1".into(), made_by_us: true, ..named("Namespace", "shop") };
+    record(&world, &a, RecordRequest { made: vec![made], ..Default::default() }).await.unwrap();
+    assert!(release(&world, &a, "shop").await);
+    assert_eq!(claim(&world, &b, "Namespace", "shop").await, (false, "BeingDeleted".into()));
+    // Given up with --orphan before it could say `gone`.
+    world.sql().await.execute("DELETE FROM objects WHERE id = $1", &[&a.object]).await.unwrap();
+    assert_eq!(claim(&world, &b, "Namespace", "shop").await, (true, String::new()));
+    assert!(!release(&world, &b, "shop").await, "nobody deletes what another has left behind");
 }
 
 #[tokio::test]

@@ -85,6 +85,16 @@ async fn an_attachment_goes_when_its_target_has_looked() {
 }
 
 #[tokio::test]
+async fn a_cleanup_that_gave_up_is_tried_again_when_asked() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[runtime("local")]).await.unwrap();
+    fixture.delete("runtime", "local").await.unwrap();
+    fixture.sql().await.execute("UPDATE work SET gave_up = true, due_at = NULL, done = wanted", &[]).await.unwrap();
+    fixture.delete("runtime", "local").await.unwrap();
+    assert_eq!(fixture.count("SELECT count(*) FROM work WHERE due_at <= now() AND NOT gave_up").await, 1);
+}
+
+#[tokio::test]
 async fn orphaning_leaves_a_receipt_and_no_tombstone() {
     let fixture = Fixture::new().await;
     fixture.apply(&[runtime("local"), definition("web"), instance("web-1", "web")]).await.unwrap();
@@ -94,6 +104,11 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
         .batch_execute(
             "INSERT INTO inventory (instance_id, runtime_id, api_version, kind, namespace, name, retained)
              SELECT i.id, r.id, 'v1', 'PersistentVolumeClaim', 'web', 'data', true FROM objects i, objects r
+             WHERE i.name = 'web-1' AND r.name = 'local';
+             INSERT INTO shared_resources (runtime_id, kind, name, made_by_us, project)
+             SELECT id, 'Namespace', 'web', true, 'default' FROM objects WHERE name = 'local';
+             INSERT INTO shared_resource_users (runtime_id, kind, name, instance_id)
+             SELECT r.id, 'Namespace', 'web', i.id FROM objects i, objects r
              WHERE i.name = 'web-1' AND r.name = 'local'",
         )
         .await
@@ -107,6 +122,7 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
     fixture.store.delete(request, &cause()).await.unwrap();
     assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name = 'web-1'").await, 0);
     assert_eq!(fixture.count("SELECT count(*) FROM tombstones").await, 0);
+    assert_eq!(fixture.count("SELECT count(*) FROM shared_resources").await, 0, "anyone may have the namespace");
     let receipt = "SELECT jsonb_array_length(left_behind -> 'resources')::bigint FROM receipts";
     assert_eq!(fixture.count(receipt).await, 1);
 }

@@ -128,6 +128,12 @@ async fn a_pinned_generation_lives_with_its_pin() {
     let next = object("workload-definition", "default", "web", json!({ "manifest": manifest("nginx:2") }));
     fixture.apply(&[next]).await.unwrap();
     assert_eq!(fixture.count("SELECT generation FROM pinned_generations").await, 1);
+    let mut wrong = instance("web-1", "web");
+    let spec =
+        json!({ "definition": "web", "runtime": "local", "definition_generation": "1", "values": { "size": 1 } });
+    wrong.spec = Some(threeport::json::to_struct(spec));
+    let Err(Error::Invalid(violations)) = fixture.apply(&[wrong]).await else { panic!("an unknown value was stored") };
+    assert_eq!(violations[0].field, "spec.values.size");
     let Err(Error::Invalid(violations)) = fixture.apply(&[pinned("7")]).await else { panic!("pinned") };
     assert_eq!(violations[0].field, "spec.definition_generation");
     fixture.apply(&[pinned("2")]).await.unwrap();

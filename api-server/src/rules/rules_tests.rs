@@ -43,8 +43,9 @@ fn an_instance_must_fit_its_definition() {
 #[test]
 fn pinned_instances_are_checked_against_what_they_run() {
     let wrong = json!({ "replicas": 3 });
-    assert_eq!(problems(json!({ "definition_generation": "2", "values": wrong })), Vec::<String>::new());
-    assert_eq!(problems(json!({ "definition_generation": "3", "values": wrong })).len(), 1);
+    for generation in ["2", "3"] {
+        assert_eq!(problems(json!({ "definition_generation": generation, "values": wrong })).len(), 1);
+    }
     assert_eq!(
         problems(json!({ "definition_generation": "4" })),
         ["spec.definition_generation: workload-definition `web` is at generation 3, and has no 4 yet"]

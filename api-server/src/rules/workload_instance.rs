@@ -112,25 +112,20 @@ pub fn fill_runtime(
     None
 }
 
-/// Renders the instance with its definition: what doesn't fit is refused before it is stored.
+/// Renders the instance with its definition, at the generation that it pins: what doesn't fit is refused before it is stored.
 pub fn check_uses(meta: &ObjectMeta, spec: &Value, uses: &[v1::Object]) -> Vec<Violation> {
     let Ok(instance) = typed::<WorkloadInstanceSpec>(spec) else { return Vec::new() };
     let definition = uses.iter().find(|object| object.kind == WorkloadDefinition::KIND);
     let Some(Ok(definition)) = definition.map(|object| WorkloadDefinition::from_erased(object.clone())) else {
         return Vec::new();
     };
-    let newest = definition.meta().generation;
-    match instance.definition_generation {
-        Some(pinned) if pinned > newest => {
-            let message = format!(
-                "workload-definition `{}` is at generation {newest}, and has no {pinned} yet",
-                definition.meta().name
-            );
-            return vec![Violation::new("spec.definition_generation", message)];
-        }
-        // What it runs is an older text than the one at hand: it was checked when it was pinned.
-        Some(pinned) if pinned < newest => return Vec::new(),
-        _ => {}
+    let at_hand = definition.meta().generation;
+    if let Some(pinned) = instance.definition_generation.filter(|pinned| *pinned > at_hand) {
+        let message = format!(
+            "workload-definition `{}` is at generation {at_hand}, and has no {pinned} yet",
+            definition.meta().name
+        );
+        return vec![Violation::new("spec.definition_generation", message)];
     }
     let id = meta.id.parse::<Uuid>().unwrap_or_default();
     let namespace = render::default_namespace(&meta.name, id, &instance.namespace, &BTreeSet::new());

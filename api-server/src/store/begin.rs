@@ -214,12 +214,13 @@ async fn park(tx: &Transaction<'_>, waiting: &Lots) -> Result<()> {
     }
     let statement = tx
         .prepare_cached(
-            "UPDATE work w SET due_at = NULL, holder = NULL
-             FROM UNNEST($1::uuid[], $2::text[]) AS a (id, controller)
+            "UPDATE work w
+             SET due_at = NULL, holder = NULL, full_looks = CASE WHEN a.contested THEN $4 ELSE w.full_looks END
+             FROM UNNEST($1::uuid[], $2::text[], $3::boolean[]) AS a (id, controller, contested)
              WHERE w.object_id = a.id AND w.controller = a.controller",
         )
         .await?;
-    tx.execute(&statement, &[&waiting.ids, &waiting.controllers]).await?;
+    tx.execute(&statement, &[&waiting.ids, &waiting.controllers, &waiting.contested, &FULL_LOOKS]).await?;
     Ok(())
 }
 

@@ -75,6 +75,11 @@ pub async fn mark(tx: &Transaction<'_>, closure: &[Row], delete_data: bool, effe
     let attachments = closure.iter().filter(|row| row.kind == ATTACHMENT && marked.contains(&row.id));
     let attachments = attachments.map(|row| row.id).collect::<Vec<_>>();
     effects.wake.extend(targets_of(tx, &attachments).await?);
+    // Asking again is the one way to have a cleanup tried again that has given up.
+    let asked_again = closure.iter().filter(|row| row.is_deleting()).map(|row| row.id).collect::<Vec<_>>();
+    let sql = "SELECT DISTINCT object_id FROM work WHERE object_id = ANY($1) AND gave_up";
+    let gave_up = statement::query(tx, sql, &[&asked_again]).await?;
+    effects.wake.extend(gave_up.iter().map(|row| row.get::<_, Uuid>("object_id")));
     collect(tx, marked, effects).await
 }
 

@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::delete::{self, Remains};
 use super::requests::Ticket;
-use super::{Cause, Effects, Row, Store, effects, read, statement};
+use super::{Cause, Effects, Row, Store, effects, read, shared, statement};
 use crate::error::{Error, Result};
 
 struct Job {
@@ -150,11 +150,13 @@ async fn retained(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid]) -> Result
 /// which would claim that its absence was proved.
 async fn orphan(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid], effects: &mut Effects) -> Result<()> {
     refuse_deleting_users(tx, closure, ids).await?;
+    shared::keep_used(tx, ids).await?;
     let mut freed = BTreeSet::new();
     for row in in_order_of_removal(tx, closure).await? {
         write_receipt(tx, &row).await?;
         freed.extend(delete::remove(tx, &row, effects, Remains::Receipt).await?);
     }
+    shared::forget_unused(tx).await?;
     let freed = freed.into_iter().filter(|id| !ids.contains(id)).collect();
     delete::collect(tx, freed, effects).await
 }

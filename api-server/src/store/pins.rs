@@ -56,6 +56,7 @@ pub async fn pinned_by(
         );
         return Ok(Err(Violation::new(draft.at("spec.definition_generation"), lost)));
     };
+    object.meta.get_or_insert_default().generation = pinned;
     object.spec = Some(to_struct(spec));
     object.status = Some(to_struct(status));
     Ok(Ok(Some(object)))

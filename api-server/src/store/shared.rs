@@ -26,7 +26,8 @@ struct Stored {
     uid: String,
     made_by_us: bool,
     project: String,
-    releasing: bool,
+    /// The instance that was told to delete it.
+    releasing_by: Option<Uuid>,
 }
 
 /// Locks the rows of all that a Record names, in one order.
@@ -59,7 +60,7 @@ pub async fn lock_all(tx: &Transaction<'_>, runtime: Uuid, named: [&Vec<SharedRe
 async fn find(tx: &Transaction<'_>, runtime: Uuid, resource: &SharedResource) -> Result<Option<Stored>> {
     let statement = tx
         .prepare_cached(
-            "SELECT uid, made_by_us, project, releasing FROM shared_resources
+            "SELECT uid, made_by_us, project, releasing_by FROM shared_resources
              WHERE runtime_id = $1 AND kind = $2 AND name = $3 FOR UPDATE",
         )
         .await?;
@@ -68,7 +69,7 @@ async fn find(tx: &Transaction<'_>, runtime: Uuid, resource: &SharedResource) ->
         uid: row.get("uid"),
         made_by_us: row.get("made_by_us"),
         project: row.get("project"),
-        releasing: row.get("releasing"),
+        releasing_by: row.get("releasing_by"),
     }))
 }
 
@@ -87,13 +88,47 @@ pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource)
         .await?;
     tx.execute(&insert, &[&user.runtime, &resource.kind, &resource.name, &project]).await?;
     let stored = find(tx, user.runtime, resource).await?;
-    let stored = stored.ok_or_else(|| Error::Corrupt(format!("shared resource `{}` vanished", resource.name)))?;
+    // Its last user has gone in between.
+    let stored = stored.ok_or(Error::Conflict)?;
+    if let Some(releaser) = stored.releasing_by {
+        if releaser != user.instance && is_there(tx, releaser).await? {
+            return Ok(refused(resource, "BeingDeleted", &stored.project));
+        }
+        return take_back(tx, user, resource, project).await;
+    }
     if stored.project != project {
         return Ok(refused(resource, "OtherProject", &stored.project));
     }
-    if stored.releasing {
-        return Ok(refused(resource, "BeingDeleted", &stored.project));
-    }
+    add_user(tx, user, resource).await?;
+    Ok(answer(resource, stored, true))
+}
+
+async fn is_there(tx: &Transaction<'_>, instance: Uuid) -> Result<bool> {
+    let select = tx.prepare_cached("SELECT FROM objects WHERE id = $1").await?;
+    Ok(tx.query_opt(&select, &[&instance]).await?.is_some())
+}
+
+/// Ends a release whose releaser wants the resource again or is gone. Whatever becomes of the one that was to be deleted,
+/// the next one is told by `made`.
+async fn take_back(
+    tx: &Transaction<'_>,
+    user: &User,
+    resource: &SharedResource,
+    project: &str,
+) -> Result<SharedResource> {
+    let reset = tx
+        .prepare_cached(
+            "UPDATE shared_resources SET releasing_by = NULL, uid = '', made_by_us = false, project = $4
+             WHERE runtime_id = $1 AND kind = $2 AND name = $3",
+        )
+        .await?;
+    tx.execute(&reset, &[&user.runtime, &resource.kind, &resource.name, &project]).await?;
+    add_user(tx, user, resource).await?;
+    let stored = Stored { uid: String::new(), made_by_us: false, project: project.to_owned(), releasing_by: None };
+    Ok(answer(resource, stored, true))
+}
+
+async fn add_user(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
     let add = tx
         .prepare_cached(
             "INSERT INTO shared_resource_users (runtime_id, kind, name, instance_id) VALUES ($1, $2, $3, $4)
@@ -101,7 +136,7 @@ pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource)
         )
         .await?;
     tx.execute(&add, &[&user.runtime, &resource.kind, &resource.name, &user.instance]).await?;
-    Ok(answer(resource, stored, true))
+    Ok(())
 }
 
 fn refused(resource: &SharedResource, reason: &str, project: &str) -> SharedResource {
@@ -132,7 +167,7 @@ pub async fn made(tx: &Transaction<'_>, user: &User, resource: &SharedResource) 
     let update = tx
         .prepare_cached(
             "UPDATE shared_resources
-             SET made_by_us = $5 OR (uid = $4 AND made_by_us), uid = $4, releasing = false
+             SET made_by_us = $5 OR (uid = $4 AND made_by_us), uid = $4, releasing_by = NULL
              WHERE runtime_id = $1 AND kind = $2 AND name = $3",
         )
         .await?;
@@ -141,7 +176,7 @@ pub async fn made(tx: &Transaction<'_>, user: &User, resource: &SharedResource) 
 }
 
 /// Ends the instance's use. Granted to the last user of what we made: it is to delete it, and until `gone` nobody may
-/// claim it. Repeating it repeats the answer.
+/// claim it but the one that was told. Repeating it repeats the answer.
 pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<SharedResource> {
     let Some(stored) = find(tx, user.runtime, resource).await? else {
         return Ok(refused(resource, "", ""));
@@ -167,10 +202,10 @@ pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResourc
     }
     let mark = tx
         .prepare_cached(
-            "UPDATE shared_resources SET releasing = true WHERE runtime_id = $1 AND kind = $2 AND name = $3",
+            "UPDATE shared_resources SET releasing_by = $4 WHERE runtime_id = $1 AND kind = $2 AND name = $3",
         )
         .await?;
-    tx.execute(&mark, &key).await?;
+    tx.execute(&mark, &[key[0], key[1], key[2], &user.instance]).await?;
     Ok(answer(resource, stored, true))
 }
 
@@ -178,11 +213,36 @@ pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResourc
 pub async fn gone(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
     let delete = tx
         .prepare_cached(
-            "DELETE FROM shared_resources s WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND releasing
+            "DELETE FROM shared_resources s WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND releasing_by IS NOT NULL
                AND NOT EXISTS (SELECT FROM shared_resource_users u
                                WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name)",
         )
         .await?;
     tx.execute(&delete, &[&user.runtime, &resource.kind, &resource.name]).await?;
+    Ok(())
+}
+
+/// Before instances are given up: what they leave in a namespace is not to be deleted with it, whoever uses it last.
+pub async fn keep_used(tx: &Transaction<'_>, instances: &[Uuid]) -> Result<()> {
+    let keep = tx
+        .prepare_cached(
+            "UPDATE shared_resources s SET made_by_us = false FROM shared_resource_users u
+             WHERE u.instance_id = ANY($1) AND u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name",
+        )
+        .await?;
+    tx.execute(&keep, &[&instances]).await?;
+    Ok(())
+}
+
+/// Forgets what nobody uses and nobody is to delete, such as what [`keep_used`] left: another project may have the name.
+pub async fn forget_unused(tx: &Transaction<'_>) -> Result<()> {
+    let delete = tx
+        .prepare_cached(
+            "DELETE FROM shared_resources s WHERE NOT made_by_us AND releasing_by IS NULL
+               AND NOT EXISTS (SELECT FROM shared_resource_users u
+                               WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name)",
+        )
+        .await?;
+    tx.execute(&delete, &[]).await?;
     Ok(())
 }

@@ -1,5 +1,7 @@
 //! Where objects and all that they own stand: settled, Ready, given up, gone. One look; who waits looks again.
 
+use std::collections::{HashMap, HashSet};
+
 use deadpool_postgres::GenericClient;
 use serde_json::Value;
 use threeport::json::from_json;
@@ -18,7 +20,7 @@ const STATES: &str = "
         UNION
         SELECT o.id FROM closure c JOIN objects o ON o.owner_id = c.id
     )
-    SELECT o.id, o.kind, o.project, o.name, o.deleted_at IS NOT NULL AS is_deleting,
+    SELECT o.id, o.owner_id, o.kind, o.project, o.name, o.deleted_at IS NOT NULL AS is_deleting,
            (SELECT c FROM jsonb_path_query(o.status, '$.conditions[*]') c WHERE c ->> 'type' = 'Ready' LIMIT 1) AS ready,
            EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id) AS is_reconciled,
            EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id AND w.gave_up) AS has_given_up,
@@ -57,7 +59,8 @@ impl Store {
         if deleted {
             return Ok(WaitResponse { done: rows.is_empty(), succeeded: rows.is_empty(), objects: states });
         }
-        let is_over = |row: &Row| row.get("is_settled") && (is_ready(row) || row.get("has_given_up"));
+        let given_up = given_up(&rows);
+        let is_over = |row: &Row| row.get("is_settled") && (is_ready(row) || given_up.contains(&row.get("id")));
         let done = rows.iter().all(is_over);
         Ok(WaitResponse { done, succeeded: done && rows.iter().all(is_ready), objects: states })
     }
@@ -79,6 +82,20 @@ fn state(row: &Row) -> WaitState {
         ready,
         deleted: row.get("is_deleting"),
     }
+}
+
+/// Objects that have given up or own one that has: they get no further by themselves.
+fn given_up(rows: &[Row]) -> HashSet<Uuid> {
+    let owners = rows.iter().map(|row| (row.get::<_, Uuid>("id"), row.get::<_, Option<Uuid>>("owner_id")));
+    let owners = owners.collect::<HashMap<_, _>>();
+    let mut found = HashSet::new();
+    for row in rows.iter().filter(|row| row.get("has_given_up")) {
+        let mut next = Some(row.get::<_, Uuid>("id"));
+        while let Some(id) = next.filter(|id| found.insert(*id)) {
+            next = owners.get(&id).copied().flatten();
+        }
+    }
+    found
 }
 
 /// What nobody reconciles is data, and data is ready.

@@ -129,7 +129,7 @@ impl Watcher {
                     self.backoff.reset();
                     self.take(commit).await?;
                 }
-                Err(status) if reason_of(&status) == "PositionGone" => {
+                Err(status) if matches!(reason_of(&status).as_str(), "PositionGone" | "PositionAhead") => {
                     tracing::debug!(position, "the log no longer reaches back; listing again");
                     (self.open, self.position) = (None, None);
                 }

@@ -25,10 +25,13 @@ pub struct LogSpan {
 }
 
 impl LogSpan {
-    /// Fails unless a watch can go on from here. A position beyond the end is one of a log that was lost.
+    /// Fails unless a watch can go on from here.
     pub fn check(self, position: i64) -> Result<()> {
-        if position + 1 < self.first || position > self.last {
+        if position.saturating_add(1) < self.first {
             return Err(Error::PositionGone { position, first: self.first });
+        }
+        if position > self.last {
+            return Err(Error::PositionAhead { position, last: self.last });
         }
         Ok(())
     }
