@@ -71,6 +71,7 @@ pub fn render(source: &Source) -> Result<Vec<Resource>, Vec<Violation>> {
     }
     let mut violations = violations.into_iter().map(|violation| violation.below("spec")).collect::<Vec<_>>();
 
+    resources.iter_mut().for_each(pods::own_account_twin);
     manifest::learn_scopes(&mut resources);
     namespaces::assign(&mut resources, source.namespace);
     violations.extend(duplicates(&resources));

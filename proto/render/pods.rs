@@ -44,3 +44,14 @@ pub fn for_each_container(resource: &mut Resource, mut visit: impl FnMut(&mut Va
         spec.get_mut(list).and_then(Value::as_array_mut).into_iter().flatten().for_each(&mut visit);
     }
 }
+
+/// Sets the deprecated twin of `serviceAccountName` too.
+///
+/// The API server fills it in, owned by nobody, and takes the name back from it when an apply no longer sets the name: pods
+/// would go on asking for an account that is gone.
+pub fn own_account_twin(resource: &mut Resource) {
+    let Some(Value::Object(spec)) = pod_spec_mut(resource) else { return };
+    if let Some(name) = spec.get("serviceAccountName").filter(|name| name.is_string()).cloned() {
+        spec.insert("serviceAccount".into(), name);
+    }
+}

@@ -93,3 +93,12 @@ fn a_rendering_is_always_the_same_and_fast() {
     }
     assert!(start.elapsed().as_secs() < 5, "50 renderings took {:?}", start.elapsed());
 }
+
+#[test]
+fn an_account_of_pods_is_set_under_both_of_its_names() {
+    let spec = json!({ "template": { "spec": { "serviceAccountName": "web" } } });
+    let patches = json!({ "patches": [{ "resource": { "kind": "Deployment" }, "strategic_merge": { "spec": spec } }] });
+    let resources = outcome(patches, &[], &[]).unwrap();
+    let deployment = resources.iter().find(|resource| resource.kind() == "Deployment").unwrap();
+    assert_eq!(pods::pod_spec(deployment).unwrap()["serviceAccount"], "web");
+}

@@ -102,6 +102,8 @@ impl Error {
             // An apply with a uid to an absent object.
             422 if message.contains("uid mismatch") || message.contains("metadata.uid") => Self::Stale(message),
             400 | 405 | 413 | 415 | 422 => Self::Invalid(message),
+            // What a schema can't read comes as an internal error: `replicas: three`, a field that the kind lacks.
+            500 if message.contains("failed to create typed patch object") => Self::Invalid(message),
             429 => Self::Throttled { message, retry_after: retry_after.unwrap_or(Duration::from_secs(1)) },
             503 | 504 => match retry_after {
                 Some(retry_after) => Self::Throttled { message, retry_after },
@@ -147,6 +149,12 @@ mod tests {
         let dying =
             json!({ "message": "being terminated", "details": { "causes": [{ "reason": "NamespaceTerminating" }] } });
         assert!(matches!(answer(403, &dying), Error::Terminating(_)));
+    }
+
+    #[test]
+    fn what_no_schema_can_read_is_the_manifests_fault() {
+        let body = json!({ "message": "failed to create typed patch object (a/b; apps/v1, Kind=Deployment): .spec.replicas: expected numeric" });
+        assert!(matches!(answer(500, &body), Error::Invalid(_)));
     }
 
     #[test]
