@@ -183,6 +183,9 @@ impl Store {
         let instances =
             request.instance_ids.iter().map(|id| parse_id("instance_ids", id)).collect::<Result<Vec<_>>>()?;
         let instances = (!instances.is_empty()).then_some(instances);
+        if request.kinds_only {
+            return self.list_inventory_kinds(runtime, instances.as_deref()).await;
+        }
         let limit = if request.page_size <= 0 { PAGE.0 } else { i64::from(request.page_size).min(PAGE.1) };
         let (after, [api_version, kind, namespace, name]) = parse_token(&request.page_token)?;
         let connection = self.pool.get().await?;
@@ -201,6 +204,25 @@ impl Store {
         let is_full = i64::try_from(entries.len()).unwrap_or(i64::MAX) == limit;
         let next_page_token = entries.last().filter(|_| is_full).map(token).unwrap_or_default();
         Ok(ListInventoryResponse { entries, next_page_token })
+    }
+
+    /// Each kind of which instances have something on the runtime.
+    async fn list_inventory_kinds(&self, runtime: Uuid, instances: Option<&[Uuid]>) -> Result<ListInventoryResponse> {
+        let connection = self.pool.get().await?;
+        let statement = connection
+            .prepare_cached(
+                "SELECT DISTINCT api_version, kind FROM inventory
+                 WHERE runtime_id = $1 AND ($2::uuid[] IS NULL OR instance_id = ANY($2))",
+            )
+            .await?;
+        let rows = connection.query(&statement, &[&runtime, &instances]).await?;
+        let resource = |row: &Row| ResourceReference {
+            api_version: row.get("api_version"),
+            kind: row.get("kind"),
+            ..Default::default()
+        };
+        let entry = |row: &Row| InventoryEntry { resource: Some(resource(row)), ..Default::default() };
+        Ok(ListInventoryResponse { entries: rows.iter().map(entry).collect(), next_page_token: String::new() })
     }
 }
 

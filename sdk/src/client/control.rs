@@ -81,6 +81,7 @@ impl ControlClient {
                 instance_ids: instance_ids.to_vec(),
                 page_size: 1000,
                 page_token,
+                kinds_only: false,
             };
             let send = async |request| self.client.control_service().list_inventory(request).await;
             let mut page = self.client.call("ListInventory", request, send).await?;
@@ -90,6 +91,19 @@ impl ControlClient {
                 return Ok(entries);
             }
         }
+    }
+
+    /// Of which kinds, as (`api_version`, `kind`), instances have anything on a runtime.
+    pub async fn list_inventory_kinds(&self, runtime_id: &str) -> Result<Vec<(String, String)>, Error> {
+        let request =
+            v1::ListInventoryRequest { runtime_id: runtime_id.into(), kinds_only: true, ..Default::default() };
+        let send = async |request| self.client.control_service().list_inventory(request).await;
+        let entries = self.client.call("ListInventory", request, send).await?.entries;
+        Ok(entries
+            .into_iter()
+            .filter_map(|entry| entry.resource)
+            .map(|found| (found.api_version, found.kind))
+            .collect())
     }
 
     /// Which of the ids are those of deleted objects.
