@@ -10,12 +10,12 @@ use serde_json::Value;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, info_span};
 
-use super::breaker::{Admission, Breaker};
+use super::breaker::{Admission, Breaker, End, Silence};
 use super::error::{Error, Result};
 
 const TIMEOUT: Duration = Duration::from_secs(8);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
-const STALL_CHECK: Duration = Duration::from_millis(250);
+const SILENCE_CHECK: Duration = Duration::from_millis(250);
 /// More calls at once gain nothing on an API server and lengthen its tail.
 const IN_FLIGHT: usize = 32;
 /// Services are created one after another inside the API server.
@@ -72,7 +72,7 @@ struct Outstanding<'a>(Option<&'a Breaker>);
 impl Drop for Outstanding<'_> {
     fn drop(&mut self) {
         if let Some(breaker) = self.0 {
-            breaker.abandon();
+            breaker.end(Instant::now(), End::Abandoned);
         }
     }
 }
@@ -110,31 +110,36 @@ impl Calls {
             Admission::Refused(why) => return Err(Error::Unreachable(why)),
         };
         let mut outstanding = Outstanding(Some(&self.breaker));
-        let answer = self.watched(call, limit, is_probe).await;
-        outstanding.0 = None;
-        let failure = match &answer {
-            Err(Error::Unreachable(why)) => Some(why.as_str()),
-            _ => None,
+        let answer = tokio::select! {
+            answer = self.send(call) => answer,
+            // What it notes when it is dropped is all there is to say of a call that took too long.
+            () = tokio::time::sleep(limit) => {
+                return Err(Error::Unreachable(format!("no answer within {} s", limit.as_secs())));
+            }
+            () = Box::pin(self.died()), if !is_probe => return Err(Error::Unreachable("the cluster stopped answering".into())),
         };
-        self.breaker.end(Instant::now(), failure);
+        outstanding.0 = None;
+        let end = match &answer {
+            Err(Error::Unreachable(why)) => End::Failed(why),
+            _ => End::Answered,
+        };
+        self.breaker.end(Instant::now(), end);
         answer
     }
 
-    /// Gives up at the limit, or as soon as the breaker opens.
-    async fn watched(&self, call: Call<'_>, limit: Duration, is_probe: bool) -> Result<Answer> {
-        let deadline = tokio::time::Instant::now() + limit;
-        let mut sent = std::pin::pin!(self.send(call));
+    /// Waits until the breaker opens; asks for the version when nothing has been answered for long.
+    async fn died(&self) {
         loop {
-            tokio::select! {
-                answer = &mut sent => return answer,
-                () = tokio::time::sleep_until(deadline) => {
-                    return Err(Error::Unreachable(format!("no answer within {} s", limit.as_secs())));
+            tokio::time::sleep(SILENCE_CHECK).await;
+            match self.breaker.silence(Instant::now()) {
+                Silence::Short => {}
+                Silence::Long => {
+                    let version = Call::new(Method::GET, "/version".into(), "get version".into());
+                    let answer = tokio::time::timeout(PROBE_TIMEOUT, self.send(version)).await;
+                    let is_answered = answer.is_ok_and(|answer| !matches!(answer, Err(Error::Unreachable(_))));
+                    self.breaker.asked(Instant::now(), is_answered);
                 }
-                () = tokio::time::sleep(STALL_CHECK) => {
-                    if !is_probe && self.breaker.check_stall(Instant::now()) {
-                        return Err(Error::Unreachable("the cluster stopped answering".into()));
-                    }
-                }
+                Silence::Dead => return,
             }
         }
     }
