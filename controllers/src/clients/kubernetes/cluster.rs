@@ -187,7 +187,7 @@ impl Cluster {
         labels: &str,
         resource_version: &str,
     ) -> Result<impl Stream<Item = Result<Change>> + Send + use<>> {
-        super::watch::watch(&self.calls, resource, labels, resource_version).await
+        self.noticing_lost(super::watch::watch(&self.calls, resource, labels, resource_version).await).await
     }
 
     /// The API server's version: `v1.34.4`.
@@ -202,7 +202,10 @@ impl Cluster {
 
     /// A 404 for a path, not an object, means that what is cached of the kind is no longer true.
     async fn noticing_lost_kinds(&self, call: Call<'_>) -> Result<Answer> {
-        let answer = self.calls.call(call).await;
+        self.noticing_lost(self.calls.call(call).await).await
+    }
+
+    async fn noticing_lost<T>(&self, answer: Result<T>) -> Result<T> {
         if matches!(&answer, Err(Error::NotFound(message)) if message.contains("the requested resource")) {
             self.discovery.forget().await;
         }
@@ -220,7 +223,7 @@ impl Cluster {
             ];
             let path = resource.path(scope.namespace, None) + &query(&parameters);
             let call = Call { accept, ..Call::new(Method::GET, path, format!("list {}", resource.kind)) };
-            let mut page = self.calls.call(call).await?.body;
+            let mut page = self.noticing_lost_kinds(call).await?.body;
             let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             listed.items.extend(items.into_iter().map(|item| typed(item, resource)));
             text(&page["metadata"]["resourceVersion"]).clone_into(&mut listed.resource_version);

@@ -1,8 +1,11 @@
 //! Lists and watches of whole collections.
 
+use std::time::Duration;
+
 use futures::{Stream, StreamExt};
 use http::Request;
 use kube::api::WatchEvent;
+use kube::core::Status;
 use serde_json::Value;
 
 use super::calls::{Calls, query, unreachable};
@@ -11,6 +14,9 @@ use super::error::{Error, Result};
 
 /// The cluster ends a watch after this long, so that one that went silent is noticed.
 const WATCH_SECONDS: &str = "290";
+
+/// A watch that exists is answered at once, even when there is nothing to tell.
+const ANSWER: Duration = Duration::from_secs(10);
 
 /// A snapshot of a collection.
 #[derive(Debug, Default)]
@@ -47,22 +53,37 @@ pub async fn watch(
     ];
     let path = resource.path("", None) + &query(&parameters);
     let request = Request::get(path).body(Vec::new()).map_err(|error| Error::Invalid(error.to_string()))?;
-    let events = calls.client.request_events::<Value>(request).await.map_err(classified)?;
+    let events = tokio::time::timeout(ANSWER, calls.client.request_events::<Value>(request)).await;
+    let silent = |_| Error::Unreachable(format!("no watch within {} s", ANSWER.as_secs()));
+    let events = events.map_err(silent)?.map_err(classified)?;
     Ok(events.map(|event| match event {
         Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Ok(Change::Present(object)),
         Ok(WatchEvent::Deleted(object)) => Ok(Change::Gone(object)),
         Ok(WatchEvent::Bookmark(bookmark)) => Ok(Change::Bookmark(bookmark.metadata.resource_version)),
-        Ok(WatchEvent::Error(status)) => Err(Error::Expired(status.message)),
+        Ok(WatchEvent::Error(status)) => Err(refused(&status)),
         Err(error) => Err(classified(error)),
     }))
 }
 
 fn classified(error: kube::Error) -> Error {
     match error {
-        kube::Error::Api(status) => {
-            let body = serde_json::to_vec(&status).unwrap_or_default();
-            Error::from_answer(status.code, None, &body)
-        }
+        kube::Error::Api(status) => refused(&status),
         error => unreachable(&error),
+    }
+}
+
+fn refused(status: &Status) -> Error {
+    Error::from_answer(status.code, None, &serde_json::to_vec(status).unwrap_or_default())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_version_that_is_too_old_has_expired() {
+        let status = |code| Status { code, message: "told".into(), ..Status::default() };
+        assert_eq!(refused(&status(410)), Error::Expired("told".into()));
+        assert_eq!(refused(&status(500)), Error::Other("told".into()), "not to be asked again at once");
     }
 }
