@@ -6,9 +6,13 @@
 mod cache;
 mod compare;
 mod follow;
+mod following;
 mod holder;
 mod leftovers;
+mod notices;
+mod pace;
 mod start;
+mod suspects;
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -20,19 +24,19 @@ use threeport_sdk::controller::LeaseGuard;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
-use crate::clients::kubernetes::Cluster;
+use crate::clients::kubernetes::{Cluster, Clusters};
 use crate::workload_instance::plan::{Key, Live};
 pub use cache::target;
 pub use start::wake_runtimes;
 
 use cache::Cache;
-
-/// What a reconcile is about to store counts as stored for this long.
-const EXPECTED_FOR: Duration = Duration::from_secs(2);
+use holder::Holder;
+use suspects::Suspects;
 
 /// The watches of this process, by runtime. Cheap to clone.
 #[derive(Clone, Default)]
 pub struct Watches {
+    clusters: Clusters,
     runtimes: Arc<Mutex<HashMap<String, Held>>>,
 }
 
@@ -54,21 +58,16 @@ pub struct Watch {
     cache: Mutex<Cache>,
     suspects: Mutex<Suspects>,
     nudge: Notify,
-}
-
-/// Instances to compare, and what their reconciles in this process are up to.
-#[derive(Default)]
-struct Suspects {
-    due: HashMap<String, Instant>,
-    in_flight: HashMap<String, u32>,
-    expected: HashMap<String, (Instant, Vec<InventoryEntry>)>,
-    /// Kinds that reconciles need followed.
-    kinds: Vec<(String, String)>,
-    /// Instances of which something came to be autoscaled, or no longer is.
-    rescaled: BTreeSet<String>,
+    /// Asks all followers to begin their watches again.
+    restart: Notify,
 }
 
 impl Watches {
+    /// No watches yet, on these clusters.
+    pub fn new(clusters: Clusters) -> Self {
+        Self { clusters, runtimes: Arc::default() }
+    }
+
     /// The watch on a cluster, started if this process has none under this lease.
     pub fn on(
         &self,
@@ -90,8 +89,11 @@ impl Watches {
             cache: Mutex::default(),
             suspects: Mutex::default(),
             nudge: Notify::new(),
+            restart: Notify::new(),
         });
-        let holder = holder::Holder::new(watch.clone(), control.clone(), lease.clone(), control_plane_id.to_owned());
+        runtimes.retain(|_, held| !held.task.is_finished());
+        let (clusters, control_plane_id) = (self.clusters.clone(), control_plane_id.to_owned());
+        let holder = Holder::new(watch.clone(), clusters, control.clone(), lease.clone(), control_plane_id);
         let task = tokio::spawn(holder.run());
         runtimes.insert(cluster.runtime_id().to_owned(), Held { watch: watch.clone(), lease: lease.clone(), task });
         watch
@@ -111,14 +113,7 @@ pub struct InFlight {
 
 impl Drop for InFlight {
     fn drop(&mut self) {
-        let mut suspects = locked(&self.watch.suspects);
-        if let Some(count) = suspects.in_flight.get_mut(&self.instance_id) {
-            *count -= 1;
-            if *count == 0 {
-                suspects.in_flight.remove(&self.instance_id);
-            }
-        }
-        suspects.due.insert(self.instance_id.clone(), Instant::now());
+        locked(&self.watch.suspects).end(&self.instance_id, Instant::now());
         self.watch.nudge.notify_one();
     }
 }
@@ -126,19 +121,19 @@ impl Drop for InFlight {
 impl Watch {
     /// Marks a reconcile of the instance until the answer is dropped.
     pub fn begin(self: &Arc<Self>, instance_id: &str) -> InFlight {
-        *locked(&self.suspects).in_flight.entry(instance_id.to_owned()).or_default() += 1;
+        locked(&self.suspects).begin(instance_id);
         InFlight { watch: self.clone(), instance_id: instance_id.to_owned() }
     }
 
     /// What a reconcile leaves behind, before it is stored.
     pub fn expect(&self, instance_id: &str, entries: Vec<InventoryEntry>) {
-        locked(&self.suspects).expected.insert(instance_id.to_owned(), (Instant::now() + EXPECTED_FOR, entries));
+        locked(&self.suspects).expect(instance_id, entries, Instant::now());
     }
 
     /// Sees to it that the kinds of these resources are followed.
     pub fn follow<'a>(&self, resources: impl IntoIterator<Item = &'a ResourceReference>) {
         let kinds = resources.into_iter().map(|found| (found.api_version.clone(), found.kind.clone()));
-        locked(&self.suspects).kinds.extend(kinds);
+        locked(&self.suspects).want_kinds(kinds);
         self.nudge.notify_one();
     }
 
@@ -156,9 +151,14 @@ impl Watch {
         let due = Instant::now() + after;
         let mut suspects = locked(&self.suspects);
         for instance_id in instance_ids {
-            suspects.due.entry(instance_id).or_insert(due);
+            suspects.suspect(&instance_id, due);
         }
         drop(suspects);
+        self.nudge.notify_one();
+    }
+
+    fn rescaled(&self, instance_ids: BTreeSet<String>) {
+        locked(&self.suspects).rescaled(instance_ids);
         self.nudge.notify_one();
     }
 }

@@ -49,7 +49,8 @@ pub fn register(runner: Runner, kinds: &[String]) -> Result<Runner, UnknownKind>
 }
 
 fn add_all(registration: Registration) -> Registration {
-    let (clusters, watches) = (Clusters::default(), Watches::default());
+    let clusters = Clusters::default();
+    let watches = Watches::new(clusters.clone());
     registration
         .add(Workloads)
         .add(WorkloadInstances { clusters: clusters.clone(), watches: watches.clone() })

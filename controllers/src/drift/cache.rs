@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
 use threeport::v1::ResourceReference;
+use uuid::Uuid;
 
 use crate::resource::{INSTANCE_LABEL, MADE_FOR, annotation, field_manager, group, label, text, uid};
 use crate::workload_instance::plan::{Key, Live, Observed, key};
@@ -15,17 +16,23 @@ pub type KindKey = (String, String);
 pub struct Cache {
     /// Kinds whose list is complete and whose watch runs.
     synced: HashSet<KindKey>,
+    /// Kinds that the cluster doesn't serve: nothing of them is there.
+    unserved: HashSet<KindKey>,
     objects: HashMap<String, Live>,
     /// The instance of each object, by uid: labels may be changed or taken off.
     owners: HashMap<String, String>,
     /// What each autoscaler targets, by its uid; none until they are listed.
     autoscalers: Option<HashMap<String, Key>>,
+    are_autoscalers_synced: bool,
 }
 
-/// The instance that an object belongs to: by label, or a namespace by what it was made for.
+/// The instance that an object belongs to: by label, or a namespace by what it was made for. Empty if what stands there is
+/// no id: anybody may write a label.
 pub fn instance_of(object: &Value) -> &str {
     let labelled = label(object, INSTANCE_LABEL);
-    if labelled.is_empty() { annotation(object, MADE_FOR) } else { labelled }
+    let instance_id = if labelled.is_empty() { annotation(object, MADE_FOR) } else { labelled };
+    let is_id = Uuid::try_parse(instance_id).is_ok_and(|id| id.to_string() == instance_id);
+    if is_id { instance_id } else { "" }
 }
 
 impl Cache {
@@ -37,16 +44,36 @@ impl Cache {
     }
 
     pub fn autoscaled(&self) -> Option<Vec<Key>> {
-        Some(self.autoscalers.as_ref()?.values().cloned().collect())
+        let autoscalers = self.autoscalers.as_ref().filter(|_| self.are_autoscalers_synced)?;
+        Some(autoscalers.values().cloned().collect())
     }
 
-    pub fn is_synced(&self, reference: &ResourceReference) -> bool {
-        self.synced.contains(&(reference.api_version.clone(), reference.kind.clone()))
+    /// Whether what isn't seen of this kind isn't there.
+    pub fn shows_absence(&self, reference: &ResourceReference) -> bool {
+        let kind = (reference.api_version.clone(), reference.kind.clone());
+        self.synced.contains(&kind) || self.unserved.contains(&kind)
     }
 
     /// What is seen of an instance.
     pub fn of(&self, instance_id: &str) -> Live {
         self.objects.get(instance_id).cloned().unwrap_or_default()
+    }
+
+    /// The cluster doesn't serve the kind (any more); answers the instances that had some of it.
+    pub fn note_unserved(&mut self, kind: &KindKey) -> BTreeSet<String> {
+        let touched = self.replace(kind, &[]);
+        self.synced.remove(kind);
+        self.unserved.insert(kind.clone());
+        touched
+    }
+
+    pub fn unserved(&self) -> Vec<KindKey> {
+        self.unserved.iter().cloned().collect()
+    }
+
+    /// The cluster serves the kind again; it isn't listed yet.
+    pub fn note_served(&mut self, kind: &KindKey) {
+        self.unserved.remove(kind);
     }
 
     /// Takes a complete list of a kind; answers the instances that have or had some of it.
@@ -64,6 +91,7 @@ impl Cache {
         }
         touched.extend(items.iter().flat_map(|item| self.put(item)));
         self.objects.retain(|_, live| !live.is_empty());
+        self.unserved.remove(kind);
         self.synced.insert(kind.clone());
         touched
     }
@@ -117,13 +145,23 @@ impl Cache {
         self.synced.insert(kind.clone());
     }
 
-    /// Takes a complete list of autoscalers.
-    pub fn replace_autoscalers(&mut self, items: &[Value]) {
-        self.autoscalers = Some(items.iter().map(|item| (uid(item).to_owned(), target(item))).collect());
+    /// Takes a complete list of autoscalers; answers the instances of what came to be targeted meanwhile, or no longer is.
+    pub fn replace_autoscalers(&mut self, items: &[Value]) -> BTreeSet<String> {
+        let now = items.iter().map(|item| (uid(item).to_owned(), target(item))).collect::<HashMap<_, _>>();
+        self.are_autoscalers_synced = true;
+        let Some(before) = self.autoscalers.replace(now.clone()) else { return BTreeSet::new() };
+        let (before, now) = (before.into_values().collect::<HashSet<_>>(), now.into_values().collect());
+        self.instances_with(before.symmetric_difference(&now))
     }
 
+    /// The watch of autoscalers broke.
     pub fn lose_autoscalers(&mut self) {
-        self.autoscalers = None;
+        self.are_autoscalers_synced = false;
+    }
+
+    /// The watch of autoscalers goes on from where it was.
+    pub fn resume_autoscalers(&mut self) {
+        self.are_autoscalers_synced = true;
     }
 
     /// Takes a change of an autoscaler; answers the instances of what it targets now, or no longer does.
@@ -134,11 +172,12 @@ impl Cache {
             Some(now) => autoscalers.insert(uid(autoscaler).to_owned(), now.clone()),
             None => autoscalers.remove(uid(autoscaler)),
         };
-        if before == now {
-            return BTreeSet::new();
-        }
-        let targets = before.into_iter().chain(now).collect::<Vec<_>>();
-        let has_target = |live: &Live| targets.iter().any(|target| live.contains_key(target));
+        if before == now { BTreeSet::new() } else { self.instances_with(before.iter().chain(&now)) }
+    }
+
+    fn instances_with<'a>(&self, targets: impl IntoIterator<Item = &'a Key>) -> BTreeSet<String> {
+        let targets = targets.into_iter().collect::<Vec<_>>();
+        let has_target = |live: &Live| targets.iter().any(|target| live.contains_key(*target));
         self.objects.iter().filter(|(_, live)| has_target(live)).map(|(instance_id, _)| instance_id.clone()).collect()
     }
 }
@@ -165,6 +204,9 @@ mod tests {
 
     use super::*;
 
+    const I: &str = "01980000-0000-7000-8000-00000000000a";
+    const J: &str = "01980000-0000-7000-8000-00000000000b";
+
     fn config_map(name: &str, instance: &str, version: &str, hash: &str) -> Value {
         json!({ "apiVersion": "v1", "kind": "ConfigMap", "metadata": {
             "name": name, "namespace": "n", "uid": name, "resourceVersion": version,
@@ -179,49 +221,86 @@ mod tests {
     fn nothing_is_answered_before_the_list_is_complete_or_after_the_watch_broke() {
         let reference = ResourceReference { api_version: "v1".into(), kind: "ConfigMap".into(), ..Default::default() };
         let mut cache = Cache::default();
-        assert!(cache.live("i", [&reference]).is_none());
-        cache.replace(&kind(), &[config_map("a", "i", "1", "h")]);
-        assert_eq!(cache.live("i", [&reference]).unwrap().len(), 1);
+        assert!(cache.live(I, [&reference]).is_none());
+        cache.replace(&kind(), &[config_map("a", I, "1", "h")]);
+        assert_eq!(cache.live(I, [&reference]).unwrap().len(), 1);
         cache.lose(&kind());
-        assert!(cache.live("i", [&reference]).is_none());
+        assert!(cache.live(I, [&reference]).is_none());
     }
 
     #[test]
     fn a_new_version_alone_is_no_change_but_is_kept_for_preconditions() {
         let mut cache = Cache::default();
-        assert_eq!(cache.put(&config_map("a", "i", "1", "h")), ["i"]);
-        assert!(cache.put(&config_map("a", "i", "2", "h")).is_empty());
-        assert_eq!(cache.of("i").values().next().unwrap().resource_version, "2");
-        assert_eq!(cache.put(&config_map("a", "i", "3", "other")), ["i"]);
+        assert_eq!(cache.put(&config_map("a", I, "1", "h")), [I]);
+        assert!(cache.put(&config_map("a", I, "2", "h")).is_empty());
+        assert_eq!(cache.of(I).values().next().unwrap().resource_version, "2");
+        assert_eq!(cache.put(&config_map("a", I, "3", "other")), [I]);
     }
 
     #[test]
     fn a_relist_touches_who_lost_something_meanwhile() {
         let mut cache = Cache::default();
-        cache.replace(&kind(), &[config_map("a", "i", "1", "h")]);
-        assert_eq!(cache.replace(&kind(), &[config_map("b", "j", "1", "h")]), BTreeSet::from(["i".into(), "j".into()]));
+        cache.replace(&kind(), &[config_map("a", I, "1", "h")]);
+        assert_eq!(cache.replace(&kind(), &[config_map("b", J, "1", "h")]), BTreeSet::from([I.into(), J.into()]));
     }
 
     #[test]
     fn an_object_whose_label_is_taken_off_is_missed() {
         let mut cache = Cache::default();
-        cache.put(&config_map("a", "i", "1", "h"));
-        let mut unlabelled = config_map("a", "i", "2", "h");
+        cache.put(&config_map("a", I, "1", "h"));
+        let mut unlabelled = config_map("a", I, "2", "h");
         unlabelled["metadata"]["labels"] = json!({});
-        assert_eq!(cache.put(&unlabelled), ["i"]);
-        assert!(cache.of("i").is_empty());
-        assert_eq!(cache.put(&config_map("a", "i", "3", "h")), ["i"]);
+        assert_eq!(cache.put(&unlabelled), [I]);
+        assert!(cache.of(I).is_empty());
+        assert_eq!(cache.put(&config_map("a", I, "3", "h")), [I]);
     }
 
     #[test]
     fn an_autoscaler_touches_the_instance_of_its_target() {
         let mut cache = Cache::default();
-        cache.put(&config_map("web", "i", "1", "h"));
+        cache.put(&config_map("web", I, "1", "h"));
         cache.replace_autoscalers(&[]);
         let autoscaler = json!({ "metadata": { "uid": "u", "namespace": "n" },
             "spec": { "scaleTargetRef": { "apiVersion": "v1", "kind": "ConfigMap", "name": "web" } } });
-        assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::from(["i".into()]));
+        assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::from([I.into()]));
         assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::new());
-        assert_eq!(cache.change_autoscaler(&autoscaler, true), BTreeSet::from(["i".into()]));
+        assert_eq!(cache.change_autoscaler(&autoscaler, true), BTreeSet::from([I.into()]));
+    }
+
+    #[test]
+    fn a_label_that_is_no_id_is_nobodys() {
+        let mut cache = Cache::default();
+        assert!(cache.put(&config_map("a", "foo", "1", "h")).is_empty());
+        assert!(cache.put(&config_map("a", &I.to_uppercase(), "2", "h")).is_empty());
+        cache.put(&config_map("a", I, "3", "h"));
+        assert_eq!(cache.put(&config_map("a", "foo", "4", "h")), [I], "and its instance misses it");
+    }
+
+    #[test]
+    fn of_a_kind_that_the_cluster_does_not_serve_nothing_is_there() {
+        let reference = ResourceReference { api_version: "v1".into(), kind: "ConfigMap".into(), ..Default::default() };
+        let mut cache = Cache::default();
+        cache.replace(&kind(), &[config_map("a", I, "1", "h")]);
+        assert_eq!(cache.note_unserved(&kind()), BTreeSet::from([I.into()]));
+        assert!(cache.shows_absence(&reference) && cache.live(I, [&reference]).is_none());
+        cache.note_served(&kind());
+        assert!(!cache.shows_absence(&reference), "not listed yet");
+    }
+
+    #[test]
+    fn autoscalers_that_came_or_went_while_the_watch_was_broken_are_noticed() {
+        let mut cache = Cache::default();
+        cache.put(&config_map("web", I, "1", "h"));
+        let autoscaler = json!({ "metadata": { "uid": "u", "namespace": "n" },
+            "spec": { "scaleTargetRef": { "apiVersion": "v1", "kind": "ConfigMap", "name": "web" } } });
+        assert!(cache.replace_autoscalers(&[]).is_empty());
+        cache.lose_autoscalers();
+        assert!(cache.autoscaled().is_none());
+        assert_eq!(cache.replace_autoscalers(std::slice::from_ref(&autoscaler)), BTreeSet::from([I.into()]));
+        assert!(cache.replace_autoscalers(std::slice::from_ref(&autoscaler)).is_empty());
+        cache.lose_autoscalers();
+        cache.resume_autoscalers();
+        assert_eq!(cache.autoscaled().map(|targets| targets.len()), Some(1));
+        assert_eq!(cache.replace_autoscalers(&[]), BTreeSet::from([I.into()]));
     }
 }

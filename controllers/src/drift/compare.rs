@@ -19,8 +19,12 @@ pub enum Finding {
     Unknown,
 }
 
-/// Compares; `is_synced` tells for which kinds absence means something.
-pub fn compare(inventory: &[InventoryEntry], live: &Live, is_synced: impl Fn(&ResourceReference) -> bool) -> Finding {
+/// Compares; `shows_absence` tells for which kinds absence means something.
+pub fn compare(
+    inventory: &[InventoryEntry],
+    live: &Live,
+    shows_absence: impl Fn(&ResourceReference) -> bool,
+) -> Finding {
     if inventory.is_empty() {
         return if live.is_empty() { Finding::Same } else { Finding::Unknown };
     }
@@ -28,7 +32,7 @@ pub fn compare(inventory: &[InventoryEntry], live: &Live, is_synced: impl Fn(&Re
     for known in inventory.iter().filter(|entry| !entry.observed && !entry.uid.is_empty()) {
         let Some(reference) = known.resource.as_ref().filter(|reference| !is_shared(reference)) else { continue };
         match live.get(&key(reference)) {
-            None if is_synced(reference) => drift.push(format!("{} missing", reference.name)),
+            None if shows_absence(reference) => drift.push(format!("{} missing", reference.name)),
             Some(seen) if is_news(known, seen) => {
                 drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash));
             }

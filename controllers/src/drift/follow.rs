@@ -1,18 +1,21 @@
 //! Follows one kind of resource in a cluster: lists, watches, resumes, lists again.
 
-use std::collections::BTreeSet;
+use std::convert::Infallible;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::StreamExt;
 
 use super::cache::KindKey;
+use super::pace::Pace;
 use super::{Watch, locked};
 use crate::clients::kubernetes::{Change, Error, ResourceType, Result, Scope};
 use crate::resource::{CONTROL_PLANE_LABEL, resource_version};
 
-const FIRST_RETRY: Duration = Duration::from_millis(200);
-const LAST_RETRY: Duration = Duration::from_secs(10);
+/// The cluster tells about every minute how far a watch is: one that is silent for longer may be half dead.
+const SILENCE: Duration = Duration::from_secs(75);
+/// A watch is resumed this often before its kind is listed again.
+const RESUMES: u32 = 3;
 /// A kind that the cluster doesn't serve (any more) may come (back).
 const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
 
@@ -43,81 +46,98 @@ impl Subject {
 
 /// Follows until it is dropped.
 pub async fn follow(watch: Arc<Watch>, subject: Subject) {
-    let mut retry = FIRST_RETRY;
+    let (mut pace, mut is_first) = (Pace::default(), true);
     loop {
-        let pause = match list_and_watch(&watch, &subject).await {
-            Ok(()) | Err(Error::Expired(_)) => {
-                retry = FIRST_RETRY;
-                continue;
-            }
-            Err(Error::UnknownKind { .. }) => {
-                listed(&watch, &subject, &[]);
-                UNKNOWN_RETRY
-            }
-            Err(error) => {
-                tracing::debug!(kind = subject.kind().1, runtime = watch.cluster.runtime_id(), %error, "a watch broke");
-                retry = (retry * 2).min(LAST_RETRY);
-                retry
-            }
+        let began = Instant::now();
+        let Err(error) = list_and_watch(&watch, &subject, &mut is_first).await;
+        let pause = if matches!(error, Error::UnknownKind { .. }) {
+            unserved(&watch, &subject, std::mem::take(&mut is_first));
+            UNKNOWN_RETRY
+        } else {
+            tracing::debug!(kind = subject.kind().1, runtime = watch.cluster.runtime_id(), %error, "a watch broke");
+            lost(&watch, &subject);
+            pace.pause(began.elapsed())
         };
-        lost(&watch, &subject);
         tokio::time::sleep(pause).await;
     }
 }
 
 /// Lists once, then watches, resuming for as long as the cluster lets us.
-async fn list_and_watch(watch: &Watch, subject: &Subject) -> Result<()> {
+async fn list_and_watch(watch: &Watch, subject: &Subject, is_first: &mut bool) -> Result<Infallible> {
     let (api_version, kind) = subject.kind();
     let resource = watch.cluster.resource_type(&api_version, &kind).await?;
     let selector = subject.selector();
     let found = watch.cluster.list(&resource, &Scope { namespace: "", labels: &selector, fields: "" }).await?;
-    listed(watch, subject, &found.items);
-    let (mut from, mut failures) = (found.resource_version, 0);
+    listed(watch, subject, &found.items, std::mem::take(is_first));
+    let (mut from, mut pace, mut failures) = (found.resource_version, Pace::default(), 0);
     loop {
+        let began = Instant::now();
         match watch_from(watch, subject, &resource, &mut from).await {
             Ok(()) => failures = 0,
-            Err(Error::Unreachable(_)) if failures < 3 => {
-                failures += 1;
-                lost(watch, subject);
-                tokio::time::sleep(FIRST_RETRY * failures).await;
-            }
+            Err(Error::Unreachable(_)) if failures < RESUMES => failures += 1,
             Err(error) => return Err(error),
         }
+        let pause = pace.pause(began.elapsed());
+        if failures > 0 || !pause.is_zero() {
+            lost(watch, subject);
+            tokio::time::sleep(pause).await;
+        }
     }
 }
 
-/// One watch, until the cluster ends it.
+/// One watch, until the cluster ends it, or it is to be begun again.
 async fn watch_from(watch: &Watch, subject: &Subject, resource: &ResourceType, from: &mut String) -> Result<()> {
     let changes = watch.cluster.watch(resource, &subject.selector(), from).await?;
-    if let Subject::Ours { kind, .. } = subject {
-        locked(&watch.cache).resume(kind);
-    }
+    resumed(watch, subject);
     let mut changes = std::pin::pin!(changes);
-    while let Some(change) = changes.next().await {
-        match change? {
-            Change::Bookmark(version) => *from = version,
-            Change::Present(object) => {
-                resource_version(&object).clone_into(from);
-                changed(watch, subject, &object, false);
+    loop {
+        let change = tokio::select! {
+            change = changes.next() => change,
+            () = watch.restart.notified() => return Ok(()),
+            () = tokio::time::sleep(SILENCE) => return Err(Error::Unreachable("the watch went silent".into())),
+        };
+        let (object, is_gone) = match change.transpose()? {
+            None => return Ok(()),
+            Some(Change::Bookmark(version)) => {
+                *from = version;
+                continue;
             }
-            Change::Gone(object) => {
-                resource_version(&object).clone_into(from);
-                changed(watch, subject, &object, true);
-            }
-        }
+            Some(Change::Present(object)) => (object, false),
+            Some(Change::Gone(object)) => (object, true),
+        };
+        resource_version(&object).clone_into(from);
+        changed(watch, subject, &object, is_gone);
     }
-    Ok(())
 }
 
-fn listed(watch: &Watch, subject: &Subject, items: &[serde_json::Value]) {
-    let touched = match subject {
-        Subject::Ours { kind, .. } => locked(&watch.cache).replace(kind, items),
-        Subject::Autoscalers => {
-            locked(&watch.cache).replace_autoscalers(items);
-            BTreeSet::new()
+fn listed(watch: &Watch, subject: &Subject, items: &[serde_json::Value], is_first: bool) {
+    match subject {
+        Subject::Ours { kind, .. } => {
+            let touched = locked(&watch.cache).replace(kind, items);
+            watch.suspect(touched, Duration::ZERO);
+            if is_first {
+                locked(&watch.suspects).listed_first(kind.clone());
+            }
         }
-    };
-    watch.suspect(touched, Duration::ZERO);
+        Subject::Autoscalers => {
+            let touched = locked(&watch.cache).replace_autoscalers(items);
+            watch.rescaled(touched);
+        }
+    }
+}
+
+/// What is missed of a kind that isn't served is missed as after a list.
+fn unserved(watch: &Watch, subject: &Subject, is_first: bool) {
+    match subject {
+        Subject::Ours { kind, .. } => {
+            let touched = locked(&watch.cache).note_unserved(kind);
+            watch.suspect(touched, Duration::ZERO);
+            if is_first {
+                locked(&watch.suspects).listed_first(kind.clone());
+            }
+        }
+        Subject::Autoscalers => listed(watch, subject, &[], is_first),
+    }
 }
 
 fn changed(watch: &Watch, subject: &Subject, object: &serde_json::Value, is_gone: bool) {
@@ -130,8 +150,7 @@ fn changed(watch: &Watch, subject: &Subject, object: &serde_json::Value, is_gone
         }
         Subject::Autoscalers => {
             let touched = locked(&watch.cache).change_autoscaler(object, is_gone);
-            locked(&watch.suspects).rescaled.extend(touched);
-            watch.nudge.notify_one();
+            watch.rescaled(touched);
         }
     }
 }
@@ -140,5 +159,12 @@ fn lost(watch: &Watch, subject: &Subject) {
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).lose(kind),
         Subject::Autoscalers => locked(&watch.cache).lose_autoscalers(),
+    }
+}
+
+fn resumed(watch: &Watch, subject: &Subject) {
+    match subject {
+        Subject::Ours { kind, .. } => locked(&watch.cache).resume(kind),
+        Subject::Autoscalers => locked(&watch.cache).resume_autoscalers(),
     }
 }

@@ -7,76 +7,73 @@ use std::time::{Duration, Instant};
 use threeport::v1::{AcquireLeaseRequest, ControllerReference, InventoryEntry, WakeItem};
 use threeport_sdk::client::ControlClient;
 use threeport_sdk::controller::LeaseGuard;
-use tokio::task::JoinSet;
 
-use super::cache::KindKey;
 use super::compare::{Finding, compare};
-use super::follow::{Subject, follow};
+use super::following::Following;
+use super::notices::{Next, Notices};
+use super::suspects::Due;
 use super::{Watch, leftovers, locked};
+use crate::clients::kubernetes::{Clusters, Error};
 
 /// How soon a replica that doesn't hold the watch asks again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 /// How often a silent cluster is asked whether it is still there.
 const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_WHILE_AWAY: Duration = Duration::from_secs(1);
-/// Drift must last this long: a reconcile in another replica may be about to store what it did.
-const SECOND_LOOK: Duration = Duration::from_millis(250);
-/// The same finding wakes an instance again only after this long: its reconcile knows, and backs off by itself.
-const SAME_AGAIN: Duration = Duration::from_secs(30);
-/// Objects that no inventory knows may get one, or a tombstone.
-const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
-
-/// Followed even where no inventory names them: a late write may come after the instance and its inventory have gone.
-const ALWAYS: &[(&str, &str)] = &[
-    ("v1", "Namespace"),
-    ("v1", "ConfigMap"),
-    ("v1", "Secret"),
-    ("v1", "Service"),
-    ("v1", "ServiceAccount"),
-    ("apps/v1", "Deployment"),
-    ("apps/v1", "StatefulSet"),
-    ("apps/v1", "DaemonSet"),
-    ("batch/v1", "Job"),
-    ("batch/v1", "CronJob"),
-    ("networking.k8s.io/v1", "Ingress"),
-    ("policy/v1", "PodDisruptionBudget"),
-    ("rbac.authorization.k8s.io/v1", "Role"),
-    ("rbac.authorization.k8s.io/v1", "RoleBinding"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRole"),
-    ("rbac.authorization.k8s.io/v1", "ClusterRoleBinding"),
-];
+/// How often kinds that other replicas came to use are looked for.
+const CATCH_UP: Duration = Duration::from_secs(2);
+/// How often a runtime is asked for its tombstone.
+const ASK_WHETHER_DELETED: Duration = Duration::from_mins(1);
+/// Instances compared at a time: with those rescaled no more than the server wakes at once.
+const BATCH: usize = 500;
 
 pub struct Holder {
     watch: Arc<Watch>,
+    clusters: Clusters,
     control: ControlClient,
     lease: LeaseGuard,
     control_plane_id: String,
-    followed: HashSet<KindKey>,
-    /// Findings that wait for a second look, or that have woken their instance.
-    noticed: HashMap<String, Noticed>,
+    notices: Notices,
     was_unreachable: bool,
-}
-
-struct Noticed {
-    finding: String,
-    woken_at: Option<Instant>,
+    next_tombstone_check: Instant,
 }
 
 impl Holder {
-    pub fn new(watch: Arc<Watch>, control: ControlClient, lease: LeaseGuard, control_plane_id: String) -> Self {
-        let (followed, noticed) = (HashSet::new(), HashMap::new());
-        Self { watch, control, lease, control_plane_id, followed, noticed, was_unreachable: false }
+    pub fn new(
+        watch: Arc<Watch>,
+        clusters: Clusters,
+        control: ControlClient,
+        lease: LeaseGuard,
+        control_plane_id: String,
+    ) -> Self {
+        let (notices, next_tombstone_check) = (Notices::default(), Instant::now() + ASK_WHETHER_DELETED);
+        Self {
+            watch,
+            clusters,
+            control,
+            lease,
+            control_plane_id,
+            notices,
+            was_unreachable: false,
+            next_tombstone_check,
+        }
     }
 
-    /// Runs for as long as the replica's lease lasts.
+    /// Runs for as long as the replica's lease lasts and the runtime isn't deleted.
     pub async fn run(mut self) {
         let lease = self.lease.clone();
-        let _ = Box::pin(lease.guard(self.hold())).await;
+        let is_deleted = Box::pin(lease.guard(self.hold())).await.is_ok();
         *locked(&self.watch.cache) = super::Cache::default();
+        locked(&self.watch.suspects).release();
+        if is_deleted {
+            self.clusters.forget(self.watch.cluster.runtime_id());
+            return;
+        }
         // Whoever looks at the runtime next, here under a new lease or elsewhere, watches it again.
         let _ = self.control.wake(vec![runtime_item(self.watch.cluster.runtime_id())]).await;
     }
 
+    /// Waits for its turn and watches; returns once the runtime is deleted.
     async fn hold(&mut self) {
         let request = AcquireLeaseRequest {
             replica: self.lease.replica().to_string(),
@@ -89,90 +86,69 @@ impl Holder {
                 Ok(_) => {}
                 Err(error) => tracing::debug!(%error, "the lease on a watch can't be asked for"),
             }
+            if self.is_deleted().await {
+                return;
+            }
             tokio::time::sleep(ASK_EVERY).await;
         }
         tracing::info!(runtime = self.watch.cluster.runtime_id(), "watching a cluster");
+        locked(&self.watch.suspects).hold();
         self.watch_all().await;
     }
 
     async fn watch_all(&mut self) {
-        let mut followers = JoinSet::new();
-        followers.spawn(follow(self.watch.clone(), Subject::Autoscalers));
-        for (api_version, kind) in ALWAYS {
-            self.follow(&mut followers, ((*api_version).into(), (*kind).into()));
-        }
-        self.follow_all_known(&mut followers).await;
+        let mut following = Following::start(self.watch.clone(), self.control.clone(), self.control_plane_id.clone());
         let mut next_heartbeat = tokio::time::Instant::now() + HEARTBEAT;
+        let mut next_catch_up = tokio::time::Instant::now();
         loop {
-            let wanted = std::mem::take(&mut locked(&self.watch.suspects).kinds);
-            for kind in wanted {
-                self.follow(&mut followers, kind);
-            }
+            following.add_wanted();
             let pause = self.compare_due().await;
             tokio::select! {
-                () = self.watch.nudge.notified() => {}
-                () = tokio::time::sleep(pause) => {}
                 () = tokio::time::sleep_until(next_heartbeat) => {
+                    if self.is_deleted().await {
+                        return;
+                    }
                     let pause = self.heartbeat().await;
                     next_heartbeat = tokio::time::Instant::now() + pause;
                 }
+                () = tokio::time::sleep_until(next_catch_up) => {
+                    if let Err(error) = following.catch_up().await {
+                        tracing::warn!(%error, "the inventory of a runtime can't be listed; trying again");
+                    }
+                    next_catch_up = tokio::time::Instant::now() + CATCH_UP;
+                }
+                () = self.watch.nudge.notified() => {}
+                () = tokio::time::sleep(pause) => {}
             }
         }
     }
 
-    fn follow(&mut self, followers: &mut JoinSet<()>, kind: KindKey) {
-        if self.followed.insert(kind.clone()) {
-            let control_plane_id = self.control_plane_id.clone();
-            followers.spawn(follow(self.watch.clone(), Subject::Ours { kind, control_plane_id }));
+    /// Asks now and then whether the runtime has a tombstone: its cleanup may have run in another replica.
+    async fn is_deleted(&mut self) -> bool {
+        if Instant::now() < self.next_tombstone_check {
+            return false;
         }
+        self.next_tombstone_check = Instant::now() + ASK_WHETHER_DELETED;
+        let runtime_id = self.watch.cluster.runtime_id().to_owned();
+        self.control.check_tombstones(vec![runtime_id]).await.is_ok_and(|tombstoned| !tombstoned.is_empty())
     }
 
-    /// A new holder compares all instances there: what happened while nobody watched is drift too.
-    async fn follow_all_known(&mut self, followers: &mut JoinSet<()>) {
-        let entries = loop {
-            match self.control.list_inventory(self.watch.cluster.runtime_id(), &[]).await {
-                Ok(entries) => break entries,
-                Err(error) => tracing::warn!(%error, "the inventory of a runtime can't be listed; trying again"),
-            }
-            tokio::time::sleep(ASK_EVERY).await;
-        };
-        for reference in entries.iter().filter_map(|entry| entry.resource.as_ref()) {
-            self.follow(followers, (reference.api_version.clone(), reference.kind.clone()));
-        }
-        self.watch.suspect(entries.into_iter().map(|entry| entry.instance_id), SECOND_LOOK);
-    }
-
-    /// Compares what is due and wakes what differs; answers when to look again.
+    /// Compares what is due, or the first part of it, and wakes what differs; answers when to look again.
     async fn compare_due(&mut self) -> Duration {
-        let (due, rescaled) = self.take_due();
+        let Due { suspects, rescaled } = locked(&self.watch.suspects).take_due(Instant::now(), BATCH);
         let mut wakes = rescaled;
-        if !due.is_empty() {
-            match self.inventories(&due).await {
+        if !suspects.is_empty() {
+            match self.inventories(&suspects).await {
                 Ok(inventories) => wakes.extend(self.findings(inventories).await),
                 Err(error) => {
                     tracing::warn!(%error, "the inventory can't be read; comparing later");
-                    self.watch.suspect(due, ASK_EVERY);
+                    self.watch.suspect(suspects, ASK_EVERY);
                 }
             }
         }
         self.wake(wakes).await;
-        let next = locked(&self.watch.suspects).due.values().min().copied();
+        let next = locked(&self.watch.suspects).next_due(Instant::now());
         next.map_or(HEARTBEAT, |next| next.saturating_duration_since(Instant::now()).max(Duration::from_millis(10)))
-    }
-
-    /// Suspects whose time has come and that nobody here is reconciling.
-    fn take_due(&self) -> (Vec<String>, Vec<String>) {
-        let mut suspects = locked(&self.watch.suspects);
-        let now = Instant::now();
-        suspects.expected.retain(|_, (until, _)| *until > now);
-        let in_flight = suspects.in_flight.keys().cloned().collect::<HashSet<_>>();
-        // The end of a reconcile makes its instance a suspect again.
-        suspects.due.retain(|instance_id, _| !in_flight.contains(instance_id));
-        let due = suspects.due.iter().filter(|(_, due)| **due <= now).map(|(id, _)| id.clone()).collect::<Vec<_>>();
-        for id in &due {
-            suspects.due.remove(id);
-        }
-        (due, std::mem::take(&mut suspects.rescaled).into_iter().collect())
     }
 
     /// What each instance should have: what its reconcile here is about to store, else what is stored.
@@ -180,8 +156,8 @@ impl Holder {
         let mut found = due.iter().map(|id| (id.clone(), Vec::new())).collect::<HashMap<_, Vec<_>>>();
         let mut asked = Vec::new();
         for id in due {
-            match locked(&self.watch.suspects).expected.get(id) {
-                Some((_, entries)) => drop(found.insert(id.clone(), entries.clone())),
+            match locked(&self.watch.suspects).expected(id) {
+                Some(entries) => drop(found.insert(id.clone(), entries)),
                 None => asked.push(id.clone()),
             }
         }
@@ -194,14 +170,15 @@ impl Holder {
     }
 
     async fn findings(&mut self, inventories: HashMap<String, Vec<InventoryEntry>>) -> Vec<String> {
+        self.look_for_served(inventories.values().flatten()).await;
         let (mut wakes, mut unknown) = (Vec::new(), Vec::new());
         for (id, inventory) in inventories {
             let finding = {
                 let cache = locked(&self.watch.cache);
-                compare(&inventory, &cache.of(&id), |reference| cache.is_synced(reference))
+                compare(&inventory, &cache.of(&id), |reference| cache.shows_absence(reference))
             };
             match finding {
-                Finding::Same => drop(self.noticed.remove(&id)),
+                Finding::Same => self.notices.is_same(&id),
                 Finding::Unknown => unknown.push(id),
                 Finding::Health(what) => wakes.extend(self.notice(id, what, true)),
                 Finding::Drift(what) => wakes.extend(self.notice(id, what, false)),
@@ -211,25 +188,31 @@ impl Holder {
         wakes
     }
 
+    /// Of a kind that wasn't served a reconcile may just have made its definition: then absence means nothing yet.
+    async fn look_for_served(&self, entries: impl Iterator<Item = &InventoryEntry>) {
+        let unserved = locked(&self.watch.cache).unserved();
+        let named = entries.filter_map(|entry| entry.resource.as_ref());
+        let named = named.map(|found| (found.api_version.clone(), found.kind.clone())).collect::<HashSet<_>>();
+        for kind in unserved.into_iter().filter(|kind| named.contains(kind)) {
+            if !matches!(self.watch.cluster.resource_type(&kind.0, &kind.1).await, Err(Error::UnknownKind { .. })) {
+                locked(&self.watch.cache).note_served(&kind);
+            }
+        }
+    }
+
     /// Whether the finding is to wake its instance now.
     fn notice(&mut self, id: String, finding: String, at_once: bool) -> Option<String> {
-        let noticed = self.noticed.get(&id).filter(|noticed| noticed.finding == finding);
-        let (is_first, woken_at) = (noticed.is_none(), noticed.and_then(|noticed| noticed.woken_at));
-        let wakes = match woken_at {
-            Some(woken_at) => woken_at.elapsed() >= SAME_AGAIN,
-            None => at_once || !is_first,
-        };
-        let woken_at = if wakes { Some(Instant::now()) } else { woken_at };
-        self.noticed.insert(id.clone(), Noticed { finding, woken_at });
-        if !wakes {
-            let again = if woken_at.is_some() { SAME_AGAIN } else { SECOND_LOOK };
-            self.watch.suspect([id.clone()], again);
+        match self.notices.differs(&id, finding, at_once, Instant::now()) {
+            Next::Wake => Some(id),
+            Next::LookAgain(after) => {
+                self.watch.suspect([id], after);
+                None
+            }
         }
-        wakes.then_some(id)
     }
 
     /// Objects that no inventory knows: of a deleted instance they go.
-    async fn settle_unknown(&self, unknown: Vec<String>) {
+    async fn settle_unknown(&mut self, unknown: Vec<String>) {
         if unknown.is_empty() {
             return;
         }
@@ -243,7 +226,10 @@ impl Holder {
             }
             Err(error) => tracing::warn!(%error, "tombstones can't be read; looking again"),
         }
-        self.watch.suspect(unknown, UNKNOWN_AGAIN);
+        for id in unknown {
+            let again = self.notices.is_unknown(&id, Instant::now());
+            self.watch.suspect([id], again);
+        }
     }
 
     async fn wake(&self, instance_ids: Vec<String>) {
@@ -260,6 +246,10 @@ impl Holder {
     /// Asks whether the cluster is there; a change of the answer wakes its runtime.
     async fn heartbeat(&mut self) -> Duration {
         let is_away = self.watch.cluster.version().await.is_err() && self.watch.cluster.is_unreachable();
+        if self.was_unreachable && !is_away {
+            // Their connections may have died without a word.
+            self.watch.restart.notify_waiters();
+        }
         if is_away != self.was_unreachable {
             match self.control.wake(vec![runtime_item(self.watch.cluster.runtime_id())]).await {
                 Ok(_) => self.was_unreachable = is_away,

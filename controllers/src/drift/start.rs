@@ -9,6 +9,8 @@ use threeport_sdk::client::{ControlClient, Filter};
 
 use super::holder::runtime_item;
 
+/// No more than the server wakes at once.
+const BATCH: usize = 500;
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Wakes every runtime once. Credentials reach a process only with a reconcile, and so do watches.
@@ -21,9 +23,9 @@ pub async fn wake_runtimes(client: Client) {
 
 async fn wake_all(client: &Client) -> Result<(), threeport_sdk::Error> {
     let runtimes = client.list_all::<KubernetesRuntimeInstance>(&Filter::project("-")).await?.items;
-    let items = runtimes.iter().map(|runtime| runtime_item(&runtime.meta().id)).collect::<Vec<_>>();
-    if !items.is_empty() {
-        ControlClient::from(client.clone()).wake(items).await?;
+    let control = ControlClient::from(client.clone());
+    for some in runtimes.chunks(BATCH) {
+        control.wake(some.iter().map(|runtime| runtime_item(&runtime.meta().id)).collect()).await?;
     }
     Ok(())
 }
