@@ -53,6 +53,11 @@ async fn zero_stays_zero_and_a_mask_changes_one_field() {
     let spec = from_struct(after.spec.clone().unwrap());
     assert_eq!((&spec["env"]["A"], &spec["image"], &spec["replicas"]), (&json!("1"), &json!("nginx"), &json!(0)));
     assert_eq!(meta(&after).generation, 2);
+    let change = object("workload", "default", "web", json!({}));
+    let nothing = ["spec.nothing".to_owned()];
+    let updated = fixture.store.update(change, &nothing, WriteOptions::default(), &cause()).await;
+    let Err(Error::Invalid(violations)) = updated else { panic!("{updated:?}") };
+    assert_eq!(violations[0].field, "update_mask");
 }
 
 #[tokio::test]

@@ -1,5 +1,6 @@
 //! Update masks: which fields of a stored object a request replaces.
 
+use prost_reflect::{Kind as FieldKind, MessageDescriptor};
 use serde_json::{Map, Value};
 use threeport::json::Violation;
 use threeport::v1::ObjectMeta;
@@ -45,7 +46,10 @@ pub fn update(input: &mut Input, mask: &[String], meta: &ObjectMeta, mut stored:
         let parts = segments(path).unwrap_or_default();
         match parts.iter().map(String::as_str).collect::<Vec<_>>().as_slice() {
             ["spec"] => stored = input.spec.clone(),
-            ["spec", fields @ ..] => copy(&input.spec, &mut stored, fields),
+            ["spec", fields @ ..] => match misnamed(input.kind.spec(), fields).filter(|_| !mask.is_empty()) {
+                Some(why) => violations.push(Violation::new("update_mask", format!("`{path}`: {why}"))),
+                None => copy(&input.spec, &mut stored, fields),
+            },
             ["meta", "labels"] => labels.clone_from(&input.meta.labels),
             ["meta", "labels", key] => put(&mut labels, key, &input.meta.labels),
             ["meta", "annotations"] => annotations.clone_from(&input.meta.annotations),
@@ -64,6 +68,38 @@ pub fn update(input: &mut Input, mask: &[String], meta: &ObjectMeta, mut stored:
     input.meta.annotations = annotations;
     input.meta.shared_with = shared_with;
     violations
+}
+
+/// Why a path leads to no field of the spec.
+fn misnamed(spec: Option<MessageDescriptor>, fields: &[&str]) -> Option<String> {
+    let (mut inside, mut rest) = (spec, fields);
+    while let Some((name, after)) = rest.split_first() {
+        let Some(message) = inside else {
+            return Some(format!("there is no `{name}`: what it would be in has no fields"));
+        };
+        // A Struct holds whatever one likes.
+        if message.package_name() == "google.protobuf" {
+            return None;
+        }
+        let Some(field) = message.get_field_by_name(name) else {
+            let known = message.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>();
+            return Some(format!("unknown field; {} has {}", message.name(), known.join(", ")));
+        };
+        if field.is_list() && !after.is_empty() {
+            return Some(format!("`{name}` is a list; name it whole"));
+        }
+        (inside, rest) = match field.kind() {
+            FieldKind::Message(entry) if field.is_map() => {
+                (message_of(&entry.map_entry_value_field().kind()), after.get(1..).unwrap_or_default())
+            }
+            kind => (message_of(&kind), after),
+        };
+    }
+    None
+}
+
+fn message_of(kind: &FieldKind) -> Option<MessageDescriptor> {
+    kind.as_message().cloned()
 }
 
 fn populated(input: &Input) -> Vec<String> {
@@ -123,6 +159,17 @@ mod tests {
         assert_eq!(segments("spec.values.\"a.b\".c").unwrap(), ["spec", "values", "a.b", "c"]);
         for wrong in ["", "spec.", ".spec", "spec..a", "spec[0]", "spec.\"a"] {
             assert_eq!(segments(wrong), None, "{wrong}");
+        }
+    }
+
+    #[test]
+    fn a_path_leads_to_a_field() {
+        let spec = threeport::registry::Registry::built_in().get("workload").unwrap().spec();
+        for right in [vec!["image"], vec!["env", "A"], vec!["resources", "cpu"], vec!["instances"]] {
+            assert_eq!(misnamed(spec.clone(), &right), None, "{right:?}");
+        }
+        for wrong in [vec!["nothing"], vec!["image", "tag"], vec!["env", "A", "b"], vec!["instances", "0"]] {
+            assert!(misnamed(spec.clone(), &wrong).is_some(), "{wrong:?}");
         }
     }
 
