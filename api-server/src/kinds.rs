@@ -18,7 +18,7 @@ use threeport::object::Object as _;
 use threeport::registry::Registry;
 use threeport::v1::{ObjectKind, ObjectKindSpec};
 
-pub use convert::{from_erased, to_erased};
+pub use convert::{decode_placeholders, encode_placeholders, from_erased, to_erased};
 
 use crate::error::{Error, Result};
 

@@ -21,9 +21,7 @@ pub fn to_erased(kind: &Kind, message: &DynamicMessage) -> Result<v1::Object> {
     let spec = match message.get_field_by_name("spec").as_deref() {
         Some(Value::Message(spec)) if message.has_field_by_name("spec") => {
             let mut json = dynamic_to_json(spec);
-            for path in secret_bytes(kind) {
-                path.visit_mut(&mut json, "", &mut |_, value| swap(value, &STANDARD.encode(SENSITIVE), SENSITIVE));
-            }
+            decode_placeholders(kind, &mut json);
             Some(to_struct(json))
         }
         _ => None,
@@ -42,9 +40,7 @@ pub fn from_erased(kind: &Kind, object: v1::Object) -> Result<DynamicMessage> {
     }
     if let (Some(spec), Some(descriptor)) = (object.spec, kind.spec()) {
         let mut json = from_struct(spec);
-        for path in secret_bytes(kind) {
-            path.visit_mut(&mut json, "", &mut |_, value| swap(value, SENSITIVE, &STANDARD.encode(SENSITIVE)));
-        }
+        encode_placeholders(kind, &mut json);
         let spec = dynamic_from_json(descriptor, json).map_err(|error| unreadable(error.to_string()))?;
         message.set_field_by_name("spec", Value::Message(spec));
     }
@@ -56,7 +52,20 @@ pub fn from_erased(kind: &Kind, object: v1::Object) -> Result<DynamicMessage> {
     Ok(message)
 }
 
-/// In canonical JSON bytes are base64, which `(sensitive)` is not: on the typed side it stands encoded.
+/// In canonical JSON bytes are base64, which `(sensitive)` is not: where a spec becomes a message it stands encoded.
+pub fn encode_placeholders(kind: &Kind, spec: &mut serde_json::Value) {
+    for path in secret_bytes(kind) {
+        path.visit_mut(spec, "", &mut |_, value| swap(value, SENSITIVE, &STANDARD.encode(SENSITIVE)));
+    }
+}
+
+/// Undoes [`encode_placeholders`].
+pub fn decode_placeholders(kind: &Kind, spec: &mut serde_json::Value) {
+    for path in secret_bytes(kind) {
+        path.visit_mut(spec, "", &mut |_, value| swap(value, &STANDARD.encode(SENSITIVE), SENSITIVE));
+    }
+}
+
 fn secret_bytes(kind: &Kind) -> impl Iterator<Item = &FieldPath> {
     let spec = kind.spec();
     kind.sensitive.iter().filter(move |path| spec.as_ref().is_some_and(|spec| is_bytes(spec, &path.0)))

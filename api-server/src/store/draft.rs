@@ -13,6 +13,7 @@ use uuid::Uuid;
 use super::admit::{Author, Input, Key, Mode};
 use super::row::Row;
 use super::{mask, secrets};
+use crate::kinds;
 use crate::rules::{self, Derived};
 
 /// What is stored of an object before the write.
@@ -153,7 +154,10 @@ fn canonical(kind: &Kind, spec: &Value) -> Result<Value, Vec<Violation>> {
         let violations = fields.map(unknown).collect::<Vec<_>>();
         return if violations.is_empty() { Ok(spec.clone()) } else { Err(violations) };
     };
-    let mut canonical = dynamic_to_json(&parse(&descriptor, spec, "spec")?);
+    let mut spec = spec.clone();
+    kinds::encode_placeholders(kind, &mut spec);
+    let mut canonical = dynamic_to_json(&parse(&descriptor, &spec, "spec")?);
+    kinds::decode_placeholders(kind, &mut canonical);
     whole_numbers(&mut canonical);
     Ok(canonical)
 }
@@ -235,6 +239,7 @@ pub fn entries(map: std::collections::BTreeMap<String, String>) -> HashMap<Strin
 #[cfg(test)]
 mod tests {
     use serde_json::json;
+    use threeport::kind::{FieldPath, Step};
     use threeport::registry::Registry;
 
     use super::*;
@@ -256,6 +261,14 @@ mod tests {
         assert_eq!(spec["secret_data"]["a"], "hunter2");
         assert_eq!(violations[0].field, "spec.secret_data[\"b\"]");
         assert_eq!(violations.len(), 1);
+    }
+
+    #[test]
+    fn a_placeholder_stands_for_bytes_too() {
+        let mut kind = Kind::clone(Registry::built_in().get("object-kind").unwrap());
+        kind.sensitive.push(FieldPath(vec![Step::Field("descriptor_set".into())]));
+        let spec = json!({ "descriptor_set": SENSITIVE, "message": "acme.v1.Widget" });
+        assert_eq!(canonical(&kind, &spec).unwrap(), spec);
     }
 
     #[test]
