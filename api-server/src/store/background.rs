@@ -115,6 +115,9 @@ impl Store {
             })
             .await;
         });
+        // Who changed a kind's controllers may have died before the work rows followed.
+        let store = self.clone();
+        tasks.spawn(async move { repeat("adding work", Duration::from_mins(1), || store.back_fill_work()).await });
         let (store, config) = (self.clone(), background.clone());
         tasks.spawn(async move {
             repeat("enforcing retention", Duration::from_mins(1), || store.enforce(&config.retention)).await;

@@ -78,7 +78,7 @@ impl Condition {
             ["name"] => Field::Text("o.name".into()),
             ["project"] => Field::Text("o.project".into()),
             ["id"] => Field::Text("o.id::text".into()),
-            ["generation"] => Field::Text("o.generation::text".into()),
+            ["generation"] => Field::Json("to_jsonb(o.generation)".into()),
             ["created_at"] => Field::Time("o.created_at"),
             ["updated_at"] => Field::Time("o.updated_at"),
             ["deleted_at"] => Field::Time("o.deleted_at"),
@@ -180,7 +180,7 @@ fn is_sensitive(kind: &Kind, names: &[&str]) -> bool {
 
 /// RFC 3339: what the database would refuse must not reach it.
 fn is_time(text: &str) -> bool {
-    text.parse::<prost_types::Timestamp>().is_ok()
+    text.starts_with(|first: char| first.is_ascii_digit()) && text.parse::<prost_types::Timestamp>().is_ok()
 }
 
 #[cfg(test)]
@@ -204,7 +204,13 @@ mod tests {
 
     #[test]
     fn secrets_and_unknown_fields_are_refused() {
-        for text in ["spec.secret_data.a = x", "spec.secret_data:*", "colour = red", "created_at > yesterday"] {
+        for text in [
+            "spec.secret_data.a = x",
+            "spec.secret_data:*",
+            "colour = red",
+            "created_at > yesterday",
+            "created_at > \"+12345-01-01T00:00:00Z\"",
+        ] {
             assert!(sql(text).is_err(), "{text}");
         }
     }

@@ -178,13 +178,16 @@ fn quoted(text: &str, quote: char) -> Result<(Token, usize)> {
     Err(invalid("a quoted value has no end"))
 }
 
-/// A field or bare value: up to white space, a parenthesis or an operator; `["…"]` in it is taken whole.
+/// A field or bare value: up to white space, a parenthesis or an operator; `["…"]` and `."…"` in it are taken whole.
 fn word(text: &str) -> Result<(Token, usize)> {
     let mut end = 0;
     while let Some(character) = text[end..].chars().next() {
         if text[end..].starts_with("[\"") {
             let inner = text[end + 2..].find("\"]").ok_or_else(|| invalid("`[\"` has no `\"]`"))?;
             end += inner + 4;
+        } else if character == '"' && text[..end].ends_with('.') {
+            let inner = text[end + 1..].find('"').ok_or_else(|| invalid("a quoted part of a field has no end"))?;
+            end += inner + 2;
         } else if character.is_whitespace() || "()=!<>:\"'".contains(character) {
             break;
         } else {

@@ -239,6 +239,9 @@ fn parse_token(token: &str) -> Result<(Uuid, [String; 4])> {
     let invalid = || Error::invalid("page_token", "is not of this listing; start from the first page");
     let text =
         URL_SAFE_NO_PAD.decode(token).ok().and_then(|bytes| String::from_utf8(bytes).ok()).ok_or_else(invalid)?;
+    if text.contains('\0') {
+        return Err(invalid());
+    }
     let parts = text.split('\n').map(str::to_owned).collect::<Vec<_>>();
     let [id, api_version, kind, namespace, name] = <[String; 5]>::try_from(parts).map_err(|_| invalid())?;
     Ok((Uuid::parse_str(&id).map_err(|_| invalid())?, [api_version, kind, namespace, name]))

@@ -125,6 +125,9 @@ impl Order {
 }
 
 fn condition(kind: &Kind, request: &ListObjectsRequest, order: &Order, last: Option<&Last>) -> Result<Condition> {
+    if last.is_some_and(|last| last.name.contains('\0')) {
+        return Err(Error::invalid("page_token", "not a token"));
+    }
     let mut condition = Condition::default();
     let place = condition.bind(kind.name.clone());
     condition.sql = format!("o.kind = {place}");
@@ -161,7 +164,8 @@ async fn select(tx: &Transaction<'_>, order: &Order, mut condition: Condition, l
         order.sql()
     );
     let params = condition.params.iter().map(|param| param.as_ref() as &(dyn ToSql + Sync)).collect::<Vec<_>>();
-    Ok(statement::query(tx, &sql, &params).await?.iter().map(Row::from).collect())
+    // A connection keeps what it has prepared for ever, and filters have no end of shapes.
+    Ok(tx.query(&sql, &params).await?.iter().map(Row::from).collect())
 }
 
 /// The newest position of the snapshot.

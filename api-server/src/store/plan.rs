@@ -10,7 +10,7 @@ use threeport::registry::Registry;
 use threeport::v1::ProjectSpec;
 use uuid::Uuid;
 
-use super::admit::{Author, Input, Key, Mode, check};
+use super::admit::{Author, Input, Key, MAX_OBJECTS, Mode, check};
 use super::draft::{Draft, Stored, entries, prepare};
 use super::row::{self, Row};
 use super::{Store, delete, read, statement};
@@ -72,6 +72,13 @@ impl<'a> Plan<'a> {
                 self.draft(spec_place, input, row).await?;
             }
             level = self.expand(first).await?;
+            let total = self.drafts.len() + level.len();
+            if total > MAX_OBJECTS {
+                let much = format!(
+                    "{total} objects, children of composites included, are more than the {MAX_OBJECTS} that one request may write; split it"
+                );
+                return Err(Error::invalid("objects", much));
+            }
         }
         Ok(())
     }

@@ -43,7 +43,7 @@ const CHILDREN: &str = "o.owner_id AS for_id FROM objects o LEFT JOIN objects p 
 const PINS: &str = "SELECT o.id, g.definition_id, g.spec, g.status FROM objects o
     JOIN object_refs r ON r.from_id = o.id JOIN objects d ON d.id = r.to_id
     JOIN pinned_generations g ON g.definition_id = d.id
-        AND g.generation = (o.spec ->> 'definition_generation')::bigint
+        AND g.generation::text = o.spec ->> 'definition_generation' AND o.kind = 'workload-instance'
     WHERE o.id = ANY($1) AND g.generation <> d.generation";
 
 /// Reads for all of `ids` at once; the queries share a round trip.

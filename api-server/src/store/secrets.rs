@@ -200,19 +200,27 @@ impl Store {
         let secretive = registry.kinds().filter(|kind| !kind.sensitive.is_empty());
         let kinds = secretive.map(|kind| kind.name.clone()).collect::<Vec<_>>();
         for (table, first) in TABLES.iter().zip(["", "", "0/0"]) {
-            let mut after = first.to_owned();
-            while let Some(last) = self.rotate_batch(table, &kinds, &after).await? {
-                after = last;
-            }
+            // A row that was written meanwhile may have kept what the old key had encrypted.
+            while self.rotate_table(table, &kinds, first).await? > 0 {}
         }
         Ok(())
     }
 
-    /// Rewrites a batch; the key of its last row, or none when there was no row.
-    async fn rotate_batch(&self, table: &Table, kinds: &[String], after: &str) -> Result<Option<String>> {
+    /// Goes through a table once; how many rows an older key had encrypted.
+    async fn rotate_table(&self, table: &Table, kinds: &[String], first: &str) -> Result<usize> {
+        let (mut after, mut found) = (first.to_owned(), 0);
+        while let (Some(last), old) = self.rotate_batch(table, kinds, &after).await? {
+            after = last;
+            found += old;
+        }
+        Ok(found)
+    }
+
+    /// Rewrites a batch; the key of its last row, or none when there was no row, and how many rows were old.
+    async fn rotate_batch(&self, table: &Table, kinds: &[String], after: &str) -> Result<(Option<String>, usize)> {
         let connection = self.pool.get().await?;
         let registry = self.registry();
-        let mut last = None;
+        let (mut last, mut old) = (None, 0);
         for row in statement::query(&connection, table.read, &[&kinds, &after, &BATCH]).await? {
             let (key, id, kind): (String, Uuid, String) = (row.get("key"), row.get("object_id"), row.get("kind"));
             let stored: Value = row.get("spec");
@@ -220,10 +228,11 @@ impl Store {
             let kind = registry.get(&kind).ok_or_else(|| Error::Corrupt(format!("{id} is of unknown kind {kind}")))?;
             if self.secrets.renew(kind, id, &mut spec)? {
                 statement::execute(&connection, table.write, &[&key, &spec, &stored]).await?;
+                old += 1;
             }
             last = Some(key);
         }
-        Ok(last)
+        Ok((last, old))
     }
 }
 
