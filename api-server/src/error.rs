@@ -143,7 +143,8 @@ fn is_connection_lost(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(state) => state.code().starts_with("08") || state.code().starts_with("57P"),
         None => {
-            error.is_closed() || std::error::Error::source(error).is_some_and(|source| source.is::<std::io::Error>())
+            error.is_closed()
+                || std::error::Error::source(error).is_some_and(<dyn std::error::Error>::is::<std::io::Error>)
         }
     }
 }
