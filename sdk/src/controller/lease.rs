@@ -1,7 +1,9 @@
 //! The lease as the holder sees it: a deadline that is earlier than the database's.
 
-use std::future::Future;
+use std::future::{Future, poll_fn};
+use std::pin::pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::task::Poll;
 use std::time::{Duration, Instant, SystemTime};
 
 use tokio_util::sync::CancellationToken;
@@ -75,16 +77,19 @@ impl LeaseGuard {
         if self.is_held() { Ok(()) } else { Err(lost()) }
     }
 
-    /// Runs the future for as long as the lease is held.
+    /// Runs the future for as long as the lease is held, which is asked before each of its steps: a process that was
+    /// stopped in the middle doesn't go on where it was.
     ///
     /// # Errors
     /// As [`LeaseGuard::check`]; the future is dropped then.
     pub async fn guard<F: Future>(&self, future: F) -> Result<F::Output, Error> {
-        self.check()?;
+        let mut future = pin!(future);
+        let steps =
+            poll_fn(|cx| if self.is_held() { future.as_mut().poll(cx).map(Ok) } else { Poll::Ready(Err(lost())) });
         tokio::select! {
             biased;
             () = self.shared.lost.cancelled() => Err(lost()),
-            output = future => Ok(output),
+            output = steps => output,
         }
     }
 
@@ -154,6 +159,18 @@ mod tests {
         let mut sent = Sent::now();
         sent.wall -= Duration::from_mins(1);
         assert!(LeaseGuard::new(Uuid::nil(), sent).check().is_err());
+    }
+
+    #[tokio::test]
+    async fn work_does_not_go_on_after_the_deadline() {
+        let lease = LeaseGuard::new(Uuid::nil(), sent_before(LEASE - Duration::from_millis(50)));
+        let mut has_gone_on = false;
+        let work = lease.guard(async {
+            std::thread::sleep(Duration::from_millis(60));
+            tokio::task::yield_now().await;
+            has_gone_on = true;
+        });
+        assert!(work.await.is_err() && !has_gone_on);
     }
 
     #[tokio::test]
