@@ -19,10 +19,12 @@ pub enum Pushed {
     Queued,
     /// It waits already, or runs and will be looked at again.
     Known,
-    /// To be offered again later.
+    /// To be offered again later: there is no place left, or too much waits for the same gate.
     Full,
 }
 
+/// What one gate may take of the places: one dead cluster leaves room for the others.
+const SHARE: usize = 4;
 /// Forgotten beyond this many; what is forgotten is learned again.
 const LEARNED: usize = 100_000;
 
@@ -39,11 +41,13 @@ pub struct Queue {
     learned: HashMap<Key, Learned>,
     /// How many run behind each gate.
     gates: HashMap<String, usize>,
+    /// How many wait for each gate.
+    gated: HashMap<String, usize>,
 }
 
 #[derive(Debug)]
 enum State {
-    Waiting,
+    Waiting { gate: Option<String> },
     Running { again: bool, gate: Option<String> },
 }
 
@@ -64,6 +68,7 @@ impl Queue {
             waiting: 0,
             learned: HashMap::new(),
             gates: HashMap::new(),
+            gated: HashMap::new(),
         }
     }
 
@@ -81,13 +86,14 @@ impl Queue {
     }
 
     pub fn push(&mut self, key: Key) -> Pushed {
+        let is_full = self.waiting >= self.capacity || self.is_crowded(&key);
         match self.states.get_mut(&key) {
-            Some(State::Waiting) => Pushed::Known,
+            Some(State::Waiting { .. }) => Pushed::Known,
             Some(State::Running { again, .. }) => {
                 *again = true;
                 Pushed::Known
             }
-            None if self.waiting >= self.capacity => Pushed::Full,
+            None if is_full => Pushed::Full,
             None => {
                 self.enqueue(key);
                 Pushed::Queued
@@ -148,13 +154,19 @@ impl Queue {
         }
     }
 
+    fn is_crowded(&self, key: &Key) -> bool {
+        let gate = self.learned.get(key).and_then(|learned| learned.gate.as_ref());
+        !has_room(&self.gated, (self.capacity / SHARE).max(1), gate)
+    }
+
     fn enqueue(&mut self, key: Key) {
-        let project = self.learned.get(&key).map(|learned| learned.project.clone()).unwrap_or_default();
+        let Learned { project, gate } = self.learned.get(&key).cloned().unwrap_or_default();
+        reserve(&mut self.gated, gate.as_ref());
         if !self.lanes.contains_key(&project) {
             self.turns.push_back(project.clone());
         }
         self.lanes.entry(project).or_default().push_back(key.clone());
-        self.states.insert(key, State::Waiting);
+        self.states.insert(key, State::Waiting { gate });
         self.waiting += 1;
     }
 
@@ -167,7 +179,9 @@ impl Queue {
         let key = lane.remove(place)?;
         let gate = gate_of(&key).cloned();
         reserve(&mut self.gates, gate.as_ref());
-        self.states.insert(key.clone(), State::Running { again: false, gate });
+        if let Some(State::Waiting { gate }) = self.states.insert(key.clone(), State::Running { again: false, gate }) {
+            release(&mut self.gated, gate);
+        }
         self.waiting -= 1;
         Some(key)
     }
@@ -261,6 +275,20 @@ mod tests {
         assert_eq!(queue.waiting(), 1);
         queue.ended(&key("a"));
         assert_eq!(ids(queue.take(10)), ["b"]);
+    }
+
+    #[test]
+    fn what_waits_for_one_gate_leaves_places_for_the_rest() {
+        let mut queue = Queue::new(8, 1);
+        let dead = ["a", "b", "c", "d"];
+        for id in dead {
+            learn(&mut queue, id, "p", Some("dead"));
+        }
+        let pushed = dead.map(|id| queue.push(key(id)));
+        assert_eq!(pushed, [Pushed::Queued, Pushed::Queued, Pushed::Full, Pushed::Full]);
+        assert_eq!(queue.push(key("e")), Pushed::Queued);
+        assert_eq!(ids(queue.take(10)), ["e", "a"]);
+        assert_eq!(queue.push(key("c")), Pushed::Queued);
     }
 
     #[test]
