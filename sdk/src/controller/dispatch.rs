@@ -157,19 +157,15 @@ async fn reconcile(shared: &Arc<Shared>, replica: &Replica, key: &Key, begun: v1
     shared.finisher.finish(replica.lease().clone(), item).await;
 }
 
-/// Puts back an object whose gate turned out to be full. From now on it waits in the queue.
+/// Puts back an object whose gate turned out to be full. From now on it waits in the queue. Nothing was looked at, so it
+/// stays wanted; nothing failed, so there is no message and with that no event.
 async fn release(shared: &Shared, replica: &Replica, key: &Key, begun: &v1::BeginResult) {
     let lease = v1::Lease {
         controller: Some(shared.references[key.controller].clone()),
         object_id: key.object_id.clone(),
         epoch: begun.epoch,
     };
-    let item = v1::FinishItem {
-        lease: Some(lease),
-        wanted: begun.wanted,
-        outcome: "retry".into(),
-        message: "waits for its turn: too much of the same runtime is at work".into(),
-        ..Default::default()
-    };
+    let item =
+        v1::FinishItem { lease: Some(lease), wanted: begun.wanted, outcome: "retry".into(), ..Default::default() };
     shared.finisher.finish(replica.lease().clone(), item).await;
 }
