@@ -27,7 +27,7 @@ const REPAIR_LIMIT: Duration = Duration::from_mins(1);
 #[command(after_help = "Examples:
   tptctl up                          a control plane named `local`
   tptctl up demo --sandbox           with a simulated Kubernetes to deploy to
-  tptctl up --database-url postgres://user:password@db.example/threeport")]
+  THREEPORT_DATABASE_URL=postgres://user:password@db.example/threeport tptctl up")]
 pub struct Up {
     /// Name of the control plane, and of the context that is written for it
     #[arg(default_value = "local")]
@@ -35,8 +35,8 @@ pub struct Up {
     /// Also start a local Kubernetes with simulated nodes and make it the default runtime
     #[arg(long)]
     sandbox: bool,
-    /// Use this Postgres instead of starting one
-    #[arg(long, value_name = "URL")]
+    /// Use this Postgres instead of starting one; a password is better given in the environment, which others can't read
+    #[arg(long, value_name = "URL", env = "THREEPORT_DATABASE_URL", hide_env_values = true)]
     database_url: Option<String>,
     /// Use this NATS, with `JetStream`, instead of starting one
     #[arg(long, value_name = "URL")]
@@ -59,7 +59,7 @@ impl Up {
             session.terminal.step("stopping what was started");
             match launched {
                 Some(launched) => Launched::abandon(launched).await,
-                None if is_first => instance.remove()?,
+                None if is_first => remove_unless_used(&instance)?,
                 None => {}
             }
         }
@@ -117,6 +117,16 @@ impl Up {
             programs: stored.programs,
         })
     }
+}
+
+/// Another `up` may have started the control plane in the meantime: what a supervisor holds stays.
+fn remove_unless_used(instance: &Instance) -> Result<()> {
+    if instance.directory.is_dir()
+        && let Some(_lock) = instance.try_lock()?
+    {
+        instance.remove()?;
+    }
+    Ok(())
 }
 
 fn say_what_next(instance: &Instance, settings: &Settings, was_running: bool, session: &Session) -> Result<()> {
