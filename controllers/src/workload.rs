@@ -84,7 +84,7 @@ fn health(instance: &WorkloadInstance) -> &str {
     if health.is_empty() { "Reconciling" } else { health }
 }
 
-/// Its Ready, if it speaks of the present generation.
+/// Its Ready, of whatever generation it was last looked at: a change of it is what wakes its owner.
 fn ready(instance: &WorkloadInstance) -> Option<&Condition> {
     let status = instance.status.as_ref()?;
     status.conditions.iter().find(|condition| condition.r#type == "Ready")
