@@ -46,18 +46,22 @@ impl Repairs {
 
     /// Whether to repair these fields at `now` (seconds since the epoch); notes the repair, or the contention.
     pub fn allows(&mut self, lost: &[Lost], ownership: &str, now: u64) -> bool {
+        self.forget_before(now);
         if let Some(contention) = &mut self.contended
             && lost.iter().any(|lost| lost.path == contention.field)
         {
-            let is_worth_a_look =
-                contention.ownership != ownership || now.saturating_sub(contention.since) >= PATIENCE.as_secs();
-            contention.since = if is_worth_a_look { now } else { contention.since };
+            // Others who come and go in turn are a fight as well: one repair in the window.
+            let is_quiet = !self.at.contains_key(&contention.field);
+            let has_waited = now.saturating_sub(contention.since) >= PATIENCE.as_secs();
+            if !is_quiet || (contention.ownership == ownership && !has_waited) {
+                return false;
+            }
+            contention.since = now;
             ownership.clone_into(&mut contention.ownership);
-            return is_worth_a_look;
+            self.note(lost, now);
+            return true;
         }
         self.contended = None;
-        self.at.values_mut().for_each(|times| times.retain(|at| now.saturating_sub(*at) < WINDOW.as_secs()));
-        self.at.retain(|_, times| !times.is_empty());
         if let Some(again) =
             lost.iter().find(|lost| self.at.get(&lost.path).is_some_and(|times| times.len() >= REPAIRS))
         {
@@ -66,10 +70,19 @@ impl Repairs {
                 Some(Contention { field: again.path.clone(), manager, since: now, ownership: ownership.to_owned() });
             return false;
         }
+        self.note(lost, now);
+        true
+    }
+
+    fn note(&mut self, lost: &[Lost], now: u64) {
         for lost in lost {
             self.at.entry(lost.path.clone()).or_default().push(now);
         }
-        true
+    }
+
+    fn forget_before(&mut self, now: u64) {
+        self.at.values_mut().for_each(|times| times.retain(|at| now.saturating_sub(*at) < WINDOW.as_secs()));
+        self.at.retain(|_, times| !times.is_empty());
     }
 
     /// Nothing is amiss: a contention is over.
@@ -109,9 +122,18 @@ mod tests {
         for _ in 0..3 {
             let _ = repairs.allows(&replicas(), "a", 0);
         }
-        assert!(!repairs.allows(&replicas(), "a", 10));
-        assert!(repairs.allows(&replicas(), "b", 11));
-        assert!(!repairs.allows(&replicas(), "b", 12));
-        assert!(repairs.allows(&replicas(), "b", 11 + PATIENCE.as_secs()));
+        assert!(!repairs.allows(&replicas(), "a", 70));
+        assert!(repairs.allows(&replicas(), "b", 71));
+        assert!(!repairs.allows(&replicas(), "b", 72));
+        assert!(repairs.allows(&replicas(), "b", 71 + PATIENCE.as_secs()));
+    }
+
+    #[test]
+    fn two_who_fight_in_turn_are_not_repaired_without_limit() {
+        let mut repairs = Repairs::default();
+        let owners = ["a", "b"];
+        let repaired = (0..600).filter(|second| repairs.allows(&replicas(), owners[*second as usize % 2], *second));
+        assert!(repaired.count() <= 2 + 600 / 60);
+        assert!(repairs.contended.is_some());
     }
 }
