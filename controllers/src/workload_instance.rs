@@ -1,13 +1,13 @@
 //! Makes one instance's resources be in its cluster as they should, and tells how they are.
 
 pub mod contents;
+pub mod desired;
 pub mod plan;
 pub mod repairs;
 
 mod apply;
 mod claims;
 mod cleanup;
-mod desired;
 mod diagnosis;
 mod observe;
 mod outcome;
@@ -17,13 +17,14 @@ mod removal;
 mod report;
 mod shared;
 mod source;
+mod takeover;
 mod volume_claims;
 mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde_json::json;
+use serde_json::{Value, json};
 use threeport::object::Object;
 use threeport::v1::{InventoryEntry, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, Next, Reconciler};
@@ -35,7 +36,7 @@ use desired::{Desired, Owner, desired};
 use outcome::Round;
 use plan::plan;
 use source::Source;
-use work::Work;
+use work::{Work, step_end};
 
 /// A runtime that isn't ready wakes its instances when it is; this is for a wake that got lost.
 const SLOW_LOOK: Duration = Duration::from_mins(5);
@@ -51,6 +52,7 @@ impl Reconciler for WorkloadInstances {
     const CONTROLLER: &'static str = "workload-instance";
 
     async fn reconcile(&self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
+        let until = step_end();
         let source = Source::of(context)?;
         context.set_status(source.status());
         if source.is_paused() {
@@ -58,11 +60,11 @@ impl Reconciler for WorkloadInstances {
         }
         let resources = match source.render() {
             Ok(resources) => resources,
-            Err(message) => return Err(not_ready(context, "ValuesInvalid", &message, true)),
+            Err(message) => return Err(not_ready(context, &source.status(), "ValuesInvalid", &message, true)),
         };
         let cluster = match self.cluster(context, &source) {
             Ok(cluster) => cluster,
-            Err((reason, message)) => return Ok(wait_for_runtime(context, &reason, &message)),
+            Err((reason, message)) => return Ok(wait_for_runtime(context, &source.status(), &reason, &message)),
         };
         let meta = context.object.meta().clone();
         let watch = self.watches.on(&cluster, context.lease(), context.control(), context.control_plane_id());
@@ -77,6 +79,7 @@ impl Reconciler for WorkloadInstances {
             manager: field_manager(&meta.id),
             is_simulated: source.is_simulated(),
             status: source.status(),
+            until,
         };
         round.run(context).await
     }
@@ -113,13 +116,21 @@ impl WorkloadInstances {
 }
 
 /// Says why the instance isn't ready and how to go on: after an edit, or by itself.
-fn not_ready(context: &mut Context<WorkloadInstance>, reason: &str, message: &str, needs_edit: bool) -> Failure {
+fn not_ready(
+    context: &mut Context<WorkloadInstance>,
+    status: &Value,
+    reason: &str,
+    message: &str,
+    needs_edit: bool,
+) -> Failure {
+    context.set_status(unseen(status));
     context.condition("Ready", false, reason, message);
     if needs_edit { Failure::give_up(reason, message) } else { Failure::Retry(anyhow::anyhow!("{reason}: {message}")) }
 }
 
 /// Waiting is no error: the runtime's readiness wakes its users.
-fn wait_for_runtime(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -> Next {
+fn wait_for_runtime(context: &mut Context<WorkloadInstance>, status: &Value, reason: &str, message: &str) -> Next {
+    context.set_status(unseen(status));
     context.condition("Ready", false, reason, message);
     Next::CheckIn(SLOW_LOOK)
 }
@@ -128,16 +139,16 @@ impl Round {
     /// Claims, looks, plans, acts and reports.
     async fn run(mut self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
         let refused = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
-        if let Some(refused) = refused.first() {
-            return Err(Self::refused(context, refused));
+        if !refused.is_empty() {
+            return self.not_granted(context, &refused).await;
         }
         self.watch.follow(self.wanted.iter().map(|one| &one.reference));
         let live = match self.observe(context).await? {
             Ok(live) => live,
-            Err(error) => return Err(Self::unreachable(context, &error)),
+            Err(error) => return Err(self.unreachable(context, &error)),
         };
         if let Err(error) = self.yield_to_autoscalers(context).await? {
-            return Err(Self::unreachable(context, &error));
+            return Err(self.unreachable(context, &error));
         }
         let steps = plan(&self.wanted, context.inventory(), &live);
         let spec = context.object.spec.clone().unwrap_or_default();
@@ -152,6 +163,7 @@ impl Round {
             inventory: &inventory,
             live: &live,
             desired: &self.wanted,
+            until: self.until,
         };
         let mut outcomes = work.apply(&steps).await?;
         claims::record_made(context, self.cluster.runtime_id(), &self.wanted, &outcomes).await?;
@@ -175,7 +187,9 @@ fn kept(entry: &InventoryEntry) -> InventoryEntry {
     }
 }
 
-/// The instance's status while nothing is known of its resources.
-fn status_of_error(health: &str) -> serde_json::Value {
-    json!({ "health": health })
+/// The status of an instance that can't be looked at: how its resources are is not known.
+fn unseen(status: &Value) -> Value {
+    let mut status = status.clone();
+    status["health"] = json!("Error");
+    status
 }

@@ -222,7 +222,7 @@ impl Holder {
                     let cache = locked(&self.watch.cache);
                     tombstoned.into_iter().map(|id| (id.clone(), cache.of(&id))).collect::<BTreeMap<_, _>>()
                 };
-                leftovers::remove(&self.watch.cluster, &self.lease, found).await;
+                leftovers::remove(&self.watch.cluster, &self.lease, &self.control_plane_id, found).await;
             }
             Err(error) => tracing::warn!(%error, "tombstones can't be read; looking again"),
         }

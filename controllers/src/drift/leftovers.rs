@@ -7,15 +7,22 @@ use threeport_sdk::controller::LeaseGuard;
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
 use crate::resource::{display, is_namespace, is_shared};
 use crate::workload_instance::contents;
+use crate::workload_instance::desired::Owner;
 use crate::workload_instance::plan::{Live, Observed};
 
 /// Deletes, by uid, what our manager made for an instance that has a tombstone. Claims, retained resources, and namespaces
 /// with something in them stay.
-pub async fn remove(cluster: &Cluster, lease: &LeaseGuard, by_instance: BTreeMap<String, Live>) {
+pub async fn remove(
+    cluster: &Cluster,
+    lease: &LeaseGuard,
+    control_plane_id: &str,
+    by_instance: BTreeMap<String, Live>,
+) {
     for (instance_id, live) in by_instance {
+        let leaving = Owner { control_plane_id, instance_id: &instance_id };
         for seen in live.values().filter(|seen| !seen.is_retained) {
             let resource = display(&seen.reference);
-            match lease.guard(remove_one(cluster, seen)).await {
+            match lease.guard(remove_one(cluster, seen, leaving)).await {
                 Ok(Ok(true)) => tracing::info!(instance_id, resource, "removed a leftover of a deleted instance"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {
@@ -27,7 +34,7 @@ pub async fn remove(cluster: &Cluster, lease: &LeaseGuard, by_instance: BTreeMap
     }
 }
 
-async fn remove_one(cluster: &Cluster, seen: &Observed) -> Result<bool> {
+async fn remove_one(cluster: &Cluster, seen: &Observed, leaving: Owner<'_>) -> Result<bool> {
     if is_shared(&seen.reference) {
         if !is_namespace(&seen.reference) {
             return Ok(false);
@@ -37,7 +44,7 @@ async fn remove_one(cluster: &Cluster, seen: &Observed) -> Result<bool> {
         else {
             return Ok(false);
         };
-        if contents::foreign(cluster, &live).await?.is_some() {
+        if contents::foreign(cluster, &live, leaving).await?.is_some() {
             return Ok(false);
         }
     } else if !seen.is_ours() {

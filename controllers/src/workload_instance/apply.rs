@@ -3,7 +3,6 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::Value;
-use threeport::render::Resource;
 use threeport_sdk::controller::{Error as Failure, EventType};
 
 use super::desired::Nature;
@@ -11,10 +10,9 @@ use super::ownership::{Lost, lost, resolve_yields};
 use super::plan::key;
 use super::repairs::Repairs;
 use super::work::{Note, Outcome, Work};
-use crate::clients::kubernetes::{Applied, Apply, Error, FieldConflict, Identity, Result};
-use crate::resource::{
-    APPLIED_HASH, INSTANCE_LABEL, annotation, display, is_terminating, label, ownership_hash, resource_version, uid,
-};
+use crate::clients::kubernetes::{Applied, Apply, Error, Identity, Result};
+use crate::health::{Health, State};
+use crate::resource::{APPLIED_HASH, annotation, display, is_terminating, ownership_hash, resource_version, uid};
 
 /// An object that changes under our hands is read again this often.
 const ATTEMPTS: usize = 4;
@@ -36,6 +34,7 @@ impl Work<'_> {
                 Err(Error::Conflict { message, conflicts }) => {
                     break self.adopt(&mut outcome, &message, conflicts).await?;
                 }
+                Ok(applied) if !applied.is_created => break self.join(&mut outcome, applied).await?,
                 // The CRD of this manifest is established, and its kind served a moment later.
                 Err(Error::UnknownKind { .. } | Error::NotFound(_))
                     if one.nature == Nature::Custom && tries < SERVED_TRIES =>
@@ -48,60 +47,6 @@ impl Work<'_> {
         };
         self.note_applied(&mut outcome, applied);
         Ok(outcome)
-    }
-
-    /// Takes the fields of managers that the instance says to take from; reports the others.
-    async fn adopt(
-        &self,
-        outcome: &mut Outcome,
-        message: &str,
-        conflicts: Vec<FieldConflict>,
-    ) -> std::result::Result<Result<Applied>, Failure> {
-        let one = &self.desired[outcome.index];
-        let resource = Resource::new(one.value.clone());
-        let takes = |manager: &str| {
-            self.adopt.iter().any(|adoption| {
-                let is_named = adoption.managers.is_empty() || adoption.managers.iter().any(|named| named == manager);
-                is_named && resource.is_selected(adoption.resource.as_ref())
-            })
-        };
-        if !conflicts.iter().all(|conflict| takes(&conflict.manager)) {
-            let explained = self.explain(outcome.index, message, &conflicts).await?;
-            return Ok(Err(Error::Conflict { message: explained, conflicts }));
-        }
-        let apply = Apply { object: &one.value, manager: self.manager, force: true, known: None };
-        let applied = self.under_lease(self.cluster.apply(apply)).await?;
-        if applied.is_ok() {
-            let taken = conflicts
-                .iter()
-                .map(|conflict| format!("`{}` from `{}`", conflict.field, conflict.manager))
-                .collect::<Vec<_>>();
-            let text = format!("{}: took {}", display(&one.reference), taken.join(", "));
-            outcome.notes.push(Note { event_type: EventType::Normal, reason: "Adopted", text });
-        }
-        Ok(applied)
-    }
-
-    /// Names whoever manages what we were about to apply.
-    pub async fn explain(
-        &self,
-        index: usize,
-        message: &str,
-        conflicts: &[FieldConflict],
-    ) -> std::result::Result<String, Failure> {
-        let reference = &self.desired[index].reference;
-        let live = self.lease.guard(self.cluster.get(reference)).await?.ok().flatten().unwrap_or_default();
-        let other = label(&live, INSTANCE_LABEL);
-        if !other.is_empty() && other != self.instance_id {
-            return Ok(format!(
-                "{} belongs to the workload-instance with id `{other}`; use another name or namespace, or delete that one first",
-                display(reference)
-            ));
-        }
-        let mut managers = conflicts.iter().map(|conflict| format!("`{}`", conflict.manager)).collect::<Vec<_>>();
-        managers.dedup();
-        let managers = managers.join(", ");
-        Ok(format!("{} is managed by {managers}; list it in `adopt` to take it over ({message})", display(reference)))
     }
 
     /// Applies a change to what is ours, if it still is the object that was seen under this lease.
@@ -200,7 +145,12 @@ impl Work<'_> {
         outcome.entry.repairs = repairs.stored();
         outcome.contention = repairs.contended;
         if !is_allowed {
-            self.note_object(&mut outcome, live.unwrap_or_default());
+            match live {
+                Some(live) => self.note_object(&mut outcome, live),
+                // The entry stays as it is, or the next round would make the object as if it were new.
+                None => outcome.health = Health::new(State::Down, "Deleted", "is deleted whenever it is made again"),
+            }
+            outcome.entry.health = outcome.health.summary();
             return Ok(outcome);
         }
         self.apply_over_live(&mut outcome).await?;

@@ -2,18 +2,20 @@
 
 use std::time::Duration;
 
-use anyhow::Context as _;
 use serde_json::{Value, json};
 use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, SharedResource, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure};
 
 use super::contents;
-use super::desired::Desired;
+use super::desired::{Desired, Owner};
 use super::plan::entry;
+use super::removal::Going;
 use super::work::{Outcome, Work};
-use crate::clients::kubernetes::{Cluster, Deletion, Error};
+use crate::clients::kubernetes::{Cluster, Deletion, Error, Result as ClusterResult};
 use crate::health::{self, Health};
-use crate::resource::{CONTROL_PLANE_LABEL, MADE_FOR, display, text};
+use crate::resource::{
+    CONTROL_PLANE_LABEL, MADE_FOR, annotation, display, is_namespace, is_terminating, label, text, uid,
+};
 
 /// How long one reconcile waits for a CRD to be served.
 const ESTABLISHING: Duration = Duration::from_secs(5);
@@ -73,7 +75,7 @@ pub async fn record_made(
 impl Work<'_> {
     /// Waits, for a while, until the cluster serves the CRDs that were applied.
     pub async fn wait_for_definitions(&self, outcomes: &mut [Outcome]) -> Result<(), Failure> {
-        let deadline = tokio::time::Instant::now() + ESTABLISHING;
+        let deadline = (tokio::time::Instant::now() + ESTABLISHING).min(self.until);
         let is_waiting =
             |outcome: &&mut Outcome| outcome.has_written && outcome.error.is_none() && !outcome.health.is_healthy();
         for outcome in outcomes.iter_mut().filter(is_waiting) {
@@ -100,13 +102,16 @@ impl Work<'_> {
 pub struct Released {
     /// To be dropped from the inventory.
     pub forgotten: Vec<ResourceReference>,
-    /// Still there; why.
-    pub waiting: Vec<String>,
+    /// Still there.
+    pub waiting: Vec<Going>,
+    /// The cluster didn't let us.
+    pub failed: Vec<(ResourceReference, Error)>,
     /// Left in the cluster for what others, or we for good, have in them.
     pub kept: Vec<String>,
 }
 
 /// Gives shared resources back; the last user deletes what we made, unless something foreign or retained is in it.
+/// Repeating it goes on where it stopped.
 pub async fn release(
     context: &Context<WorkloadInstance>,
     cluster: &Cluster,
@@ -118,20 +123,25 @@ pub async fn release(
     if references.is_empty() {
         return Ok(released);
     }
-    let runtime_id = cluster.runtime_id().to_owned();
     let releases = references.iter().map(shared).collect();
-    let answer =
-        context.record(RecordRequest { runtime_id: runtime_id.clone(), releases, ..Default::default() }).await?;
+    let runtime_id = cluster.runtime_id().to_owned();
+    // Who wants it again later has to claim it again: the entry no longer stands for something in use.
+    let entries = entries.iter().filter(|entry| !entry.uid.is_empty()).map(unused).collect();
+    let request = RecordRequest { runtime_id: runtime_id.clone(), releases, entries, ..Default::default() };
+    let answer = context.record(request).await?;
     let mut gone = Vec::new();
+    let leaver = Leaver { context, cluster, manager };
     for (reference, release) in references.into_iter().zip(answer.releases) {
-        if release.granted && release.made_by_us && !release.uid.is_empty() {
-            match end(context, cluster, manager, &reference, &release.uid).await? {
-                End::Gone => {}
-                End::Kept(why) => released.kept.push(why),
-                End::Going(why) => {
-                    released.waiting.push(why);
-                    continue;
-                }
+        match context.lease().guard(leaver.leave(&reference, &release)).await? {
+            Ok(End::Gone) => {}
+            Ok(End::Kept(why)) => released.kept.push(why),
+            Ok(End::Going(going)) => {
+                released.waiting.push(going);
+                continue;
+            }
+            Err(error) => {
+                released.failed.push((reference, error));
+                continue;
             }
         }
         if release.granted {
@@ -145,40 +155,86 @@ pub async fn release(
     Ok(released)
 }
 
-enum End {
-    Gone,
-    Going(String),
-    Kept(String),
-}
-
-/// Deletes a shared resource that nobody uses any more, or lets go of it.
-async fn end(
+/// Goes on deleting what was refused to us because it is being deleted, so that it can be claimed again.
+pub async fn finish_releases(
     context: &Context<WorkloadInstance>,
     cluster: &Cluster,
     manager: &str,
-    reference: &ResourceReference,
-    uid: &str,
-) -> Result<End, Failure> {
-    let lease = context.lease();
-    let failed = || format!("deleting {}", display(reference));
-    let live = lease.guard(cluster.get(reference)).await?.with_context(failed)?;
-    let Some(live) = live.filter(|live| live["metadata"]["uid"] == uid) else { return Ok(End::Gone) };
-    if live["metadata"]["deletionTimestamp"].is_string() {
-        return Ok(End::Going(why_it_stays(&live, reference)));
-    }
-    if let Some(left) = lease.guard(contents::foreign(cluster, &live)).await?.with_context(failed)? {
-        let patch =
-            json!({ "metadata": { "labels": { CONTROL_PLANE_LABEL: null }, "annotations": { MADE_FOR: null } } });
-        let patched = lease.guard(cluster.merge(reference, uid, &patch, manager)).await?;
-        match patched {
-            Ok(_) | Err(Error::NotFound(_)) => {}
-            Err(error) => return Err(anyhow::Error::new(error).context(failed()).into()),
+    desired: &[Desired],
+    refused: &[SharedResource],
+) -> Result<Released, Failure> {
+    let is_refused = |one: &&Desired| {
+        let ResourceReference { kind, name, .. } = &one.reference;
+        one.is_shared() && refused.iter().any(|refused| refused.kind == *kind && refused.name == *name)
+    };
+    let entries = desired.iter().filter(is_refused).map(new_entry).collect::<Vec<_>>();
+    release(context, cluster, manager, &entries).await
+}
+
+fn unused(entry: &InventoryEntry) -> InventoryEntry {
+    InventoryEntry { uid: String::new(), applied_hash: String::new(), managed_hash: String::new(), ..entry.clone() }
+}
+
+enum End {
+    Gone,
+    Going(Going),
+    Kept(String),
+}
+
+/// Who gives a shared resource back.
+struct Leaver<'a> {
+    context: &'a Context<WorkloadInstance>,
+    cluster: &'a Cluster,
+    manager: &'a str,
+}
+
+impl Leaver<'_> {
+    async fn leave(&self, reference: &ResourceReference, release: &SharedResource) -> ClusterResult<End> {
+        if !release.granted {
+            return self.unmark(reference).await;
         }
-        return Ok(End::Kept(format!("{} stays: {left} is in it", display(reference))));
+        if !release.made_by_us || release.uid.is_empty() {
+            return Ok(End::Gone);
+        }
+        let live = self.cluster.get(reference).await?.filter(|live| uid(live) == release.uid);
+        let Some(live) = live else { return Ok(End::Gone) };
+        if is_terminating(&live) {
+            return Ok(End::Going(Going::of(&live, reference)));
+        }
+        if let Some(left) = contents::foreign(self.cluster, &live, self.owner()).await? {
+            self.patch(reference, &release.uid, &json!({ CONTROL_PLANE_LABEL: null })).await?;
+            return Ok(End::Kept(format!("{} stays: {left} is in it", display(reference))));
+        }
+        Ok(match self.cluster.delete(reference, &release.uid).await? {
+            Deletion::Gone => End::Gone,
+            Deletion::Going(object) => End::Going(Going::of(&object, reference)),
+        })
     }
-    match lease.guard(cluster.delete(reference, uid)).await?.with_context(failed)? {
-        Deletion::Gone => Ok(End::Gone),
-        Deletion::Going(object) => Ok(End::Going(why_it_stays(&object, reference))),
+
+    /// Others go on using it: nothing later may take it for what this instance has left behind.
+    async fn unmark(&self, reference: &ResourceReference) -> ClusterResult<End> {
+        if is_namespace(reference)
+            && let Some(live) = self.cluster.get(reference).await?
+            && annotation(&live, MADE_FOR) == self.owner().instance_id
+            && label(&live, CONTROL_PLANE_LABEL) == self.context.control_plane_id()
+        {
+            self.patch(reference, uid(&live), &json!({})).await?;
+        }
+        Ok(End::Gone)
+    }
+
+    /// Takes the mark of the instance off, and changes labels.
+    async fn patch(&self, reference: &ResourceReference, uid: &str, labels: &Value) -> ClusterResult<()> {
+        let patch = json!({ "metadata": { "labels": labels, "annotations": { MADE_FOR: null } } });
+        match self.cluster.merge(reference, uid, &patch, self.manager).await {
+            Ok(_) | Err(Error::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn owner(&self) -> Owner<'_> {
+        let instance_id = self.context.object.meta.as_ref().map_or("", |meta| &meta.id);
+        Owner { control_plane_id: self.context.control_plane_id(), instance_id }
     }
 }
 

@@ -1,24 +1,17 @@
 //! Takes an instance out of its cluster: everything it had, by uid, in reverse order, with proof.
 
-use std::time::Duration;
-
-use anyhow::Context as _;
 use serde_json::json;
 use threeport::object::Object;
 use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 
-use super::outcome::unready_for;
 use super::plan::is_shared_entry;
 use super::removal::{Removal, Removals, Removed};
 use super::source::Source;
-use super::{WorkloadInstances, claims, status_of_error, volume_claims};
-use crate::clients::kubernetes::Cluster;
+use super::work::step_end;
+use super::{WorkloadInstances, claims, volume_claims};
+use crate::clients::kubernetes::{Cluster, Result as ClusterResult};
 use crate::resource::{display, field_manager, group};
-
-/// Terminating things are looked at at doubling distances, for finalizers may take long.
-const FIRST_LOOK: Duration = Duration::from_secs(1);
-const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// One pass; done when all is proved gone, or kept and no longer marked as ours.
 pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
@@ -33,31 +26,29 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
     let watch = instances.watches.on(&cluster, context.lease(), context.control(), context.control_plane_id());
     let _in_flight = watch.begin(&context.object.meta().id);
     context.set_runtime(cluster.runtime_id());
-    let entries = entries(context, &cluster).await?;
+    let entries = match entries(context, &cluster).await? {
+        Ok(entries) => entries,
+        Err(error) => return Err(stuck(context, error.reason(), &error.to_string())),
+    };
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
     let mut removals = remove_own(context, &cluster, own).await?;
     if removals.are_over() {
         let manager = field_manager(&context.object.meta().id);
-        let released = claims::release(context, &cluster, &manager, &shared).await?;
-        removals.gone.extend(released.forgotten);
-        removals.going.extend(released.waiting.into_iter().map(|why| (ResourceReference::default(), why)));
-        removals.notes.extend(released.kept);
+        removals.note_released(claims::release(context, &cluster, &manager, &shared).await?);
     }
     report(context, removals)
 }
 
 /// The inventory, with the claims that stateful sets have made by now.
-async fn entries(context: &Context<WorkloadInstance>, cluster: &Cluster) -> Result<Vec<InventoryEntry>, Failure> {
+async fn entries(
+    context: &Context<WorkloadInstance>,
+    cluster: &Cluster,
+) -> Result<ClusterResult<Vec<InventoryEntry>>, Failure> {
     let mut entries = context.inventory().to_vec();
-    let is_stateful_set = |entry: &&InventoryEntry| {
-        entry.resource.as_ref().is_some_and(|known| known.kind == "StatefulSet" && group(&known.api_version) == "apps")
+    let mut found = match context.lease().guard(claims_of_sets(context.inventory(), cluster)).await? {
+        Ok(found) => found,
+        Err(error) => return Ok(Err(error)),
     };
-    let mut found = Vec::new();
-    for reference in context.inventory().iter().filter(is_stateful_set).filter_map(|entry| entry.resource.as_ref()) {
-        let looking = || format!("looking for the volume claims of {}", display(reference));
-        let Some(live) = context.lease().guard(cluster.get(reference)).await?.with_context(looking)? else { continue };
-        found.extend(context.lease().guard(volume_claims::of(cluster, &live)).await?.with_context(looking)?);
-    }
     found.retain(|claim| !entries.iter().any(|entry| entry.resource == claim.resource));
     if !found.is_empty() {
         // Before the set goes: afterwards nothing leads to its claims.
@@ -65,7 +56,19 @@ async fn entries(context: &Context<WorkloadInstance>, cluster: &Cluster) -> Resu
         context.record(RecordRequest { runtime_id, entries: found.clone(), ..Default::default() }).await?;
         entries.extend(found);
     }
-    Ok(entries)
+    Ok(Ok(entries))
+}
+
+async fn claims_of_sets(inventory: &[InventoryEntry], cluster: &Cluster) -> ClusterResult<Vec<InventoryEntry>> {
+    let is_stateful_set =
+        |known: &&ResourceReference| known.kind == "StatefulSet" && group(&known.api_version) == "apps";
+    let mut found = Vec::new();
+    for reference in inventory.iter().filter_map(|entry| entry.resource.as_ref()).filter(is_stateful_set) {
+        if let Some(live) = cluster.get(reference).await? {
+            found.extend(volume_claims::of(cluster, &live).await?);
+        }
+    }
+    Ok(found)
 }
 
 /// Deletes in reverse order of application; keeps what outlives the instance unless its data is to go too.
@@ -76,7 +79,8 @@ async fn remove_own(
 ) -> Result<Removals, Failure> {
     let instance_id = context.object.meta().id.clone();
     let manager = field_manager(&instance_id);
-    let removal = Removal { cluster, lease: context.lease(), manager: &manager, instance_id: &instance_id };
+    let removal =
+        Removal { cluster, lease: context.lease(), manager: &manager, instance_id: &instance_id, until: step_end() };
     let mut removals = Removals::default();
     for entry in own.iter().rev() {
         let is_kept = entry.retained && !context.delete_data();
@@ -98,25 +102,26 @@ fn report(context: &mut Context<WorkloadInstance>, removals: Removals) -> Result
     for note in &removals.notes {
         context.event(EventType::Normal, "Kept", note.clone());
     }
+    let next_look = removals.next_look();
     context.forget_inventory(removals.gone);
     if let Some((_, error)) = removals.failed.first() {
         return Err(stuck(context, error.reason(), &error.to_string()));
     }
-    if let Some((_, why)) = removals.going.first() {
-        let message = format!("waiting for the cluster: {why}");
-        context.set_status(json!({ "health": "Reconciling" }));
-        let looks = unready_for(context).clamp(FIRST_LOOK, LAST_LOOK);
-        context.condition("Ready", false, "Deleting", message);
-        return Ok(Next::CheckIn(looks));
-    }
-    Ok(Next::Done)
+    let Some(next_look) = next_look else { return Ok(Next::Done) };
+    let message = match removals.going.first() {
+        Some(going) => format!("waiting for the cluster: {}", going.why),
+        None => "its resources are being removed".to_owned(),
+    };
+    context.set_status(json!({ "health": "Reconciling" }));
+    context.condition("Ready", false, "Deleting", message);
+    Ok(Next::CheckIn(next_look))
 }
 
 /// Never a silent success: the instance stays, and says why.
 fn stuck(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -> Failure {
     let message =
         format!("can't be deleted yet: {message}; delete with --orphan to give it up and leave its resources behind");
-    context.set_status(status_of_error("Error"));
+    context.set_status(json!({ "health": "Error" }));
     context.condition("Ready", false, reason, message.clone());
     Failure::Retry(anyhow::anyhow!(message))
 }

@@ -6,18 +6,18 @@ use std::time::{Duration, SystemTime};
 use serde_json::{Value, json};
 use threeport::v1::{InventoryEntry, ResourceReference, SharedResource, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
+use tokio::time::Instant;
 
 use super::plan::{self, Step};
 use super::removal::{Removal, Removals};
 use super::repairs::{Contention, PATIENCE};
 use super::report::{self, ResourceState, Verdict};
 use super::work::Outcome;
-use super::{Desired, SLOW_LOOK, Watch, claims, diagnosis, not_ready, status_of_error, volume_claims};
+use super::{Desired, SLOW_LOOK, Watch, claims, diagnosis, not_ready, volume_claims};
 use crate::clients::kubernetes::{Cluster, Error};
 use crate::health::{Health, State};
+use crate::resource::is_same;
 
-/// What is going takes a moment.
-const GOING_LOOK: Duration = Duration::from_secs(1);
 /// The first look after a change; the time between looks doubles from here.
 const FIRST_LOOK: Duration = Duration::from_secs(2);
 
@@ -30,13 +30,39 @@ pub struct Round {
     pub is_simulated: bool,
     /// What the status says of the source.
     pub status: Value,
+    /// No new step is begun after this.
+    pub until: Instant,
 }
 
 impl Round {
-    /// A namespace or CRD that this instance may not use.
-    pub fn refused(context: &mut Context<WorkloadInstance>, refused: &SharedResource) -> Failure {
-        let SharedResource { kind, name, project, .. } = refused;
-        let (reason, message, needs_edit) = match refused.reason.as_str() {
+    /// Namespaces or CRDs that this instance may not use, or not yet.
+    pub async fn not_granted(
+        &self,
+        context: &mut Context<WorkloadInstance>,
+        refused: &[SharedResource],
+    ) -> Result<Next, Failure> {
+        if let Some(denied) = refused.iter().find(|refused| refused.reason != "BeingDeleted") {
+            return Err(self.denied(context, denied));
+        }
+        let mut removals = Removals::default();
+        let released = claims::finish_releases(context, &self.cluster, &self.manager, &self.wanted, refused).await?;
+        removals.note_released(released);
+        let names = refused.iter().map(|one| format!("{} `{}`", one.kind, one.name)).collect::<Vec<_>>().join(", ");
+        let message = match (removals.failed.first(), removals.going.first()) {
+            (Some((_, error)), _) => format!("{names} is being deleted: {error}"),
+            (None, Some(going)) => format!("is made again once it is gone: {}", going.why),
+            (None, None) => format!("{names} has just been deleted and is made again"),
+        };
+        let mut status = self.status.clone();
+        status["health"] = json!("Reconciling");
+        context.set_status(status);
+        context.condition("Ready", false, "BeingDeleted", message);
+        Ok(Next::CheckIn(removals.next_look().unwrap_or(FIRST_LOOK)))
+    }
+
+    fn denied(&self, context: &mut Context<WorkloadInstance>, denied: &SharedResource) -> Failure {
+        let SharedResource { kind, name, project, .. } = denied;
+        let (reason, message, needs_edit) = match denied.reason.as_str() {
             "Reserved" => {
                 ("NamespaceReserved", format!("{kind} `{name}` is reserved for the cluster; use another one"), true)
             }
@@ -45,15 +71,14 @@ impl Round {
                 format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one"),
                 true,
             ),
-            other => ("BeingDeleted", format!("{kind} `{name}` is being deleted ({other}); trying again"), false),
+            other => ("ClaimRefused", format!("{kind} `{name}` can't be used now ({other}); trying again"), false),
         };
-        context.set_status(status_of_error("Error"));
-        not_ready(context, reason, &message, needs_edit)
+        not_ready(context, &self.status, reason, &message, needs_edit)
     }
 
-    pub fn unreachable(context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
+    pub fn unreachable(&self, context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
         let message = format!("runtime `{}`: {error}", runtime_of(context));
-        not_ready(context, error.reason(), &message, false)
+        not_ready(context, &self.status, error.reason(), &message, false)
     }
 
     /// Takes away what is no longer wanted, then what only that had used.
@@ -65,6 +90,7 @@ impl Round {
             lease: context.lease(),
             manager: &self.manager,
             instance_id: &instance_id,
+            until: self.until,
         };
         for step in steps {
             match step {
@@ -77,10 +103,7 @@ impl Round {
             steps.iter().filter_map(|step| if let Step::Release(entry) = step { Some(entry.clone()) } else { None });
         let releases = releases.collect::<Vec<_>>();
         if removals.are_over() && !releases.is_empty() {
-            let released = claims::release(context, &self.cluster, &self.manager, &releases).await?;
-            removals.gone.extend(released.forgotten);
-            removals.going.extend(released.waiting.into_iter().map(|why| (ResourceReference::default(), why)));
-            removals.notes.extend(released.kept);
+            removals.note_released(claims::release(context, &self.cluster, &self.manager, &releases).await?);
         }
         Ok(removals)
     }
@@ -145,7 +168,12 @@ impl Round {
             context.set_pruned();
         }
         let failure = failure(&outcomes, &removals);
-        let next = next(&states, contention.as_ref(), &removals, unready);
+        let is_cut_short = outcomes.len() < self.wanted.len() && Instant::now() >= self.until;
+        let next = if is_cut_short {
+            Next::CheckIn(Duration::ZERO)
+        } else {
+            next(&states, contention.as_ref(), &removals, unready)
+        };
         self.store(context, outcomes, removals, claims);
         match failure {
             None => Ok(next),
@@ -235,12 +263,15 @@ impl Round {
         claims: Vec<InventoryEntry>,
     ) {
         let mut now = context.inventory().to_vec();
-        let kept =
-            outcomes.into_iter().map(|outcome| outcome.entry).chain(removals.kept).chain(claims).collect::<Vec<_>>();
+        let (theirs, ours): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Outcome::is_others);
+        let kept = ours.into_iter().map(|outcome| outcome.entry).chain(removals.kept).chain(claims).collect::<Vec<_>>();
+        let mut gone = removals.gone;
+        gone.extend(theirs.into_iter().filter_map(|outcome| outcome.entry.resource));
+        gone.extend(superseded(context.inventory(), &kept));
         let changed = kept.into_iter().filter(|entry| !context.inventory().contains(entry)).collect::<Vec<_>>();
         let is_replaced = |entry: &InventoryEntry| {
             let same = |other: &InventoryEntry| other.resource == entry.resource;
-            changed.iter().any(same) || entry.resource.as_ref().is_some_and(|known| removals.gone.contains(known))
+            changed.iter().any(same) || entry.resource.as_ref().is_some_and(|known| gone.contains(known))
         };
         now.retain(|entry| !is_replaced(entry));
         now.extend(changed.iter().cloned());
@@ -248,8 +279,18 @@ impl Round {
             self.watch.expect(&meta.id, now);
         }
         context.keep_inventory(changed);
-        context.forget_inventory(removals.gone);
+        context.forget_inventory(gone);
     }
+}
+
+/// References by another version of the API to what is known by a new one.
+fn superseded(inventory: &[InventoryEntry], kept: &[InventoryEntry]) -> Vec<ResourceReference> {
+    let known = inventory.iter().filter_map(|entry| entry.resource.as_ref());
+    let is_superseded = |known: &&ResourceReference| {
+        let mut now = kept.iter().filter_map(|entry| entry.resource.as_ref());
+        now.any(|now| is_same(now, known) && now != *known)
+    };
+    known.filter(is_superseded).cloned().collect()
 }
 
 /// The failure that decides how to go on, and whether only an edit helps.
@@ -269,8 +310,8 @@ fn next(
     removals: &Removals,
     unready: Duration,
 ) -> Next {
-    if !removals.going.is_empty() {
-        return Next::CheckIn(GOING_LOOK);
+    if let Some(next_look) = removals.next_look() {
+        return Next::CheckIn(next_look);
     }
     if contention.is_some() {
         return Next::CheckIn(PATIENCE);
@@ -294,9 +335,31 @@ fn has_condition(context: &Context<WorkloadInstance>, name: &str) -> bool {
 }
 
 /// How long the instance has not been ready.
-pub fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
+fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
     let conditions = context.object.status.iter().flat_map(|status| &status.conditions);
     let unready = conditions.into_iter().find(|condition| condition.r#type == "Ready" && condition.status != "True");
     let since = unready.and_then(|condition| condition.last_transition_at).and_then(|at| SystemTime::try_from(at).ok());
     since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(api_version: &str, name: &str) -> InventoryEntry {
+        let resource = ResourceReference {
+            api_version: api_version.into(),
+            kind: "HorizontalPodAutoscaler".into(),
+            namespace: "n".into(),
+            name: name.into(),
+        };
+        InventoryEntry { resource: Some(resource), uid: "u".into(), ..Default::default() }
+    }
+
+    #[test]
+    fn a_new_version_of_the_api_replaces_the_entry_of_the_old_one() {
+        let before = [entry("autoscaling/v1", "a"), entry("autoscaling/v1", "b")];
+        assert_eq!(superseded(&before, &[entry("autoscaling/v2", "a")]), [before[0].resource.clone().unwrap()]);
+        assert_eq!(superseded(&before, &[entry("autoscaling/v1", "a")]), []);
+    }
 }

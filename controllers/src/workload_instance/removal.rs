@@ -1,17 +1,23 @@
 //! Taking single resources away: by uid, with proof of their absence.
 
+use std::time::{Duration, SystemTime};
+
+use serde_json::{Value, json};
 use threeport::v1::{InventoryEntry, ResourceReference};
 use threeport_sdk::controller::{Error as Failure, LeaseGuard};
+use tokio::time::Instant;
 
-use serde_json::json;
-
-use super::claims::why_it_stays;
+use super::claims::{Released, why_it_stays};
 use super::kept;
 use super::plan::Observed;
 use super::report::ResourceState;
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
 use crate::health::{Health, State};
-use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, label};
+use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, label, text};
+
+/// What is going is looked at at doubling distances, for finalizers may take long.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+const LAST_LOOK: Duration = Duration::from_secs(30);
 
 /// Who removes.
 pub struct Removal<'a> {
@@ -19,6 +25,8 @@ pub struct Removal<'a> {
     pub lease: &'a LeaseGuard,
     pub manager: &'a str,
     pub instance_id: &'a str,
+    /// Nothing new is begun after this.
+    pub until: Instant,
 }
 
 /// What became of a resource.
@@ -27,45 +35,82 @@ pub enum Removed {
     Gone,
     /// Kept, and no longer marked as ours.
     Kept,
-    /// Still there; why.
-    Going(String),
+    Going(Going),
     Failed(Error),
+    /// Not tried: this step has lasted long enough.
+    Postponed,
+}
+
+/// Something that is still there, though marked as deleted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Going {
+    pub reference: ResourceReference,
+    pub why: String,
+    /// How long it has been going.
+    pub age: Duration,
+}
+
+impl Going {
+    pub fn of(object: &Value, reference: &ResourceReference) -> Self {
+        Self { reference: reference.clone(), why: why_it_stays(object, reference), age: age(object, SystemTime::now()) }
+    }
+}
+
+/// How long an object has been terminating; the mark of a pod lies ahead by its grace period.
+fn age(object: &Value, now: SystemTime) -> Duration {
+    let since = text(&object["metadata"]["deletionTimestamp"]).parse::<prost_types::Timestamp>().ok();
+    let since = since.and_then(|since| SystemTime::try_from(since).ok());
+    since.and_then(|since| now.duration_since(since).ok()).unwrap_or_default()
 }
 
 impl Removal<'_> {
     /// Deletes what the entry stands for.
     pub async fn delete(&self, entry: &InventoryEntry) -> std::result::Result<Removed, Failure> {
         let Some(reference) = &entry.resource else { return Ok(Removed::Gone) };
+        if Instant::now() >= self.until {
+            return Ok(Removed::Postponed);
+        }
         let deleted = self.lease.guard(self.delete_ours(reference, &entry.uid)).await?;
         Ok(match deleted {
             Ok(Deletion::Gone) => Removed::Gone,
-            Ok(Deletion::Going(object)) => Removed::Going(why_it_stays(&object, reference)),
+            Ok(Deletion::Going(object)) => Removed::Going(Going::of(&object, reference)),
             Err(error) => Removed::Failed(error),
         })
     }
 
-    /// An entry without uid may stand for something that a reconcile made just before it died.
     async fn delete_ours(&self, reference: &ResourceReference, uid: &str) -> Result<Deletion> {
-        if !uid.is_empty() {
-            return self.cluster.delete(reference, uid).await;
-        }
-        let live = self.cluster.get(reference).await?.filter(|live| label(live, INSTANCE_LABEL) == self.instance_id);
-        match live.map(|live| Observed::of(&live, self.manager)).filter(Observed::is_ours) {
-            Some(seen) => self.cluster.delete(reference, &seen.uid).await,
+        match self.uid_of_ours(reference, uid).await? {
+            Some(uid) => self.cluster.delete(reference, &uid).await,
             None => Ok(Deletion::Gone),
         }
     }
 
+    /// An entry without uid may stand for something that a reconcile made just before it died.
+    async fn uid_of_ours(&self, reference: &ResourceReference, uid: &str) -> Result<Option<String>> {
+        if !uid.is_empty() {
+            return Ok(Some(uid.to_owned()));
+        }
+        let live = self.cluster.get(reference).await?.filter(|live| label(live, INSTANCE_LABEL) == self.instance_id);
+        let seen = live.map(|live| Observed::of(&live, self.manager)).filter(Observed::is_ours);
+        Ok(seen.map(|seen| seen.uid))
+    }
+
     /// Takes our marks off something that outlives its instance, so that nothing later takes it for ours.
     pub async fn let_go(&self, entry: &InventoryEntry) -> std::result::Result<Removed, Failure> {
-        let Some(reference) = entry.resource.as_ref().filter(|_| !entry.uid.is_empty()) else {
-            return Ok(Removed::Gone);
+        let Some(reference) = &entry.resource else { return Ok(Removed::Gone) };
+        if Instant::now() >= self.until {
+            return Ok(Removed::Postponed);
+        }
+        let uid = match self.lease.guard(self.uid_of_ours(reference, &entry.uid)).await? {
+            Ok(Some(uid)) => uid,
+            Ok(None) => return Ok(Removed::Gone),
+            Err(error) => return Ok(Removed::Failed(error)),
         };
         let patch = json!({ "metadata": {
             "labels": { CONTROL_PLANE_LABEL: null, INSTANCE_LABEL: null },
             "annotations": { APPLIED_HASH: null },
         }});
-        let patched = self.lease.guard(self.cluster.merge(reference, &entry.uid, &patch, self.manager)).await?;
+        let patched = self.lease.guard(self.cluster.merge(reference, &uid, &patch, self.manager)).await?;
         Ok(match patched {
             Ok(_) => Removed::Kept,
             // Gone, or another one has the name now.
@@ -80,10 +125,12 @@ impl Removal<'_> {
 pub struct Removals {
     pub gone: Vec<ResourceReference>,
     pub kept: Vec<InventoryEntry>,
-    /// Still there, and why.
-    pub going: Vec<(ResourceReference, String)>,
+    /// Still there.
+    pub going: Vec<Going>,
     pub failed: Vec<(ResourceReference, Error)>,
     pub notes: Vec<String>,
+    /// Some were not even tried.
+    pub is_cut_short: bool,
 }
 
 impl Removals {
@@ -92,22 +139,79 @@ impl Removals {
         match removed {
             Removed::Gone => self.gone.push(reference),
             Removed::Kept => self.kept.push(kept(entry)),
-            Removed::Going(why) => self.going.push((reference, why)),
+            Removed::Going(going) => self.going.push(going),
             Removed::Failed(error) => self.failed.push((reference, error)),
+            Removed::Postponed => self.is_cut_short = true,
         }
+    }
+
+    /// Adds what became of namespaces and CRDs.
+    pub fn note_released(&mut self, released: Released) {
+        self.gone.extend(released.forgotten);
+        self.going.extend(released.waiting);
+        self.failed.extend(released.failed);
+        self.notes.extend(released.kept);
     }
 
     /// Whether nothing is still to go.
     pub fn are_over(&self) -> bool {
-        self.going.is_empty() && self.failed.is_empty()
+        self.going.is_empty() && self.failed.is_empty() && !self.is_cut_short
+    }
+
+    /// When to look again: as long after the last that began to go as it has been going; none if nothing is.
+    pub fn next_look(&self) -> Option<Duration> {
+        if self.is_cut_short {
+            return Some(Duration::ZERO);
+        }
+        self.going.iter().map(|going| going.age).min().map(|age| age.clamp(FIRST_LOOK, LAST_LOOK))
     }
 
     pub fn states(&self) -> Vec<ResourceState> {
-        let going =
-            self.going.iter().map(|(reference, why)| (reference.clone(), Health::reconciling("Removing", why.clone())));
+        let going = self
+            .going
+            .iter()
+            .map(|going| (going.reference.clone(), Health::reconciling("Removing", going.why.clone())));
         let failed = self.failed.iter().map(|(reference, error)| {
             (reference.clone(), Health::new(State::Error, error.reason(), error.to_string()))
         });
         going.chain(failed).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn going(age: u64) -> Going {
+        Going { reference: ResourceReference::default(), why: String::new(), age: Duration::from_secs(age) }
+    }
+
+    #[test]
+    fn what_goes_slowly_is_looked_at_ever_more_seldom() {
+        let looks = |ages: &[u64]| {
+            let removals = Removals { going: ages.iter().copied().map(going).collect(), ..Removals::default() };
+            removals.next_look().map(|look| look.as_secs())
+        };
+        assert_eq!(looks(&[]), None);
+        assert_eq!(looks(&[0]), Some(1));
+        assert_eq!(looks(&[8]), Some(8));
+        assert_eq!(looks(&[3600]), Some(30));
+        assert_eq!(looks(&[3600, 2]), Some(2), "the last to begin decides");
+    }
+
+    #[test]
+    fn the_age_counts_from_the_mark_of_deletion() {
+        let object = json!({ "metadata": { "deletionTimestamp": "1970-01-01T00:01:00Z" } });
+        let at = |seconds| age(&object, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).as_secs();
+        assert_eq!((at(100), at(30)), (40, 0));
+    }
+
+    #[test]
+    fn removals_that_were_cut_short_are_not_over() {
+        let mut removals = Removals::default();
+        assert!(removals.are_over());
+        removals.note(&InventoryEntry::default(), Removed::Postponed);
+        assert!(!removals.are_over());
+        assert_eq!(removals.next_look(), Some(Duration::ZERO));
     }
 }

@@ -1,9 +1,12 @@
 //! Doing what the plan says: each write under the lease, bounded in number, phase by phase.
 
+use std::time::Duration;
+
 use futures::StreamExt;
 use serde_json::Value;
 use threeport::v1::{Adoption, InventoryEntry};
 use threeport_sdk::controller::{Error as Failure, EventType, LeaseGuard};
+use tokio::time::Instant;
 
 use super::desired::Desired;
 use super::plan::{Live, Observed, Step, entry, key};
@@ -13,6 +16,13 @@ use crate::health::{self, Health, State};
 
 /// Independent resources of one instance are applied this many at a time.
 const AT_ONCE: usize = 8;
+/// A reconcile lasts at most 10 s: what is not begun by then is for the next one.
+const BEGIN_WITHIN: Duration = Duration::from_secs(8);
+
+/// When a reconcile that begins now begins nothing more.
+pub fn step_end() -> Instant {
+    Instant::now() + BEGIN_WITHIN
+}
 
 /// What every step of one reconcile needs.
 pub struct Work<'a> {
@@ -25,6 +35,8 @@ pub struct Work<'a> {
     pub inventory: &'a [InventoryEntry],
     pub live: &'a Live,
     pub desired: &'a [Desired],
+    /// No new step is begun after this.
+    pub until: Instant,
 }
 
 /// Something to report.
@@ -50,21 +62,29 @@ pub struct Outcome {
     pub error: Option<Error>,
 }
 
+impl Outcome {
+    /// Whether it turned out to be somebody else's: the inventory has no place for it.
+    pub fn is_others(&self) -> bool {
+        matches!(self.error, Some(Error::Conflict { .. })) && self.entry.uid.is_empty()
+    }
+}
+
 impl Work<'_> {
     /// Runs a call that changes the cluster, for as long as the lease is held.
     pub async fn under_lease<T>(&self, call: impl Future<Output = T>) -> Result<T, Failure> {
         self.lease.guard(call).await
     }
 
-    /// Creates, changes, inspects and keeps, phase by phase. A phase that failed lets only the same phase go on.
+    /// Creates, changes, inspects and keeps, phase by phase, until the time is up. Later phases go on
+    /// after a failure, except of the first: nothing can be in a namespace, or of a kind, that isn't there.
     pub async fn apply(&self, steps: &[Step]) -> Result<Vec<Outcome>, Failure> {
         let mut outcomes = Vec::new();
         for phase in 0..=4 {
             let of_phase = steps.iter().filter(|step| self.phase(step) == Some(phase)).collect::<Vec<_>>();
-            let running = of_phase.into_iter().map(|step| self.step(step)).collect::<Vec<_>>();
+            let running = of_phase.into_iter().map(|step| self.step_in_time(step)).collect::<Vec<_>>();
             let results = futures::stream::iter(running).buffer_unordered(AT_ONCE).collect::<Vec<_>>().await;
             let results = results.into_iter().collect::<Result<Vec<_>, _>>()?;
-            outcomes.extend(results);
+            outcomes.extend(results.into_iter().flatten());
             if phase == 0 && outcomes.iter().any(|outcome| outcome.error.is_some()) {
                 break;
             }
@@ -83,6 +103,12 @@ impl Work<'_> {
             }
             Step::Prune(_) | Step::Retain(_) | Step::Release(_) => None,
         }
+    }
+
+    /// None if it is too late to begin.
+    async fn step_in_time(&self, step: &Step) -> Result<Option<Outcome>, Failure> {
+        let is_late = Instant::now() >= self.until && !matches!(step, Step::Keep(_));
+        if is_late { Ok(None) } else { self.step(step).await.map(Some) }
     }
 
     async fn step(&self, step: &Step) -> Result<Outcome, Failure> {

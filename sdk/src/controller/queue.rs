@@ -287,7 +287,7 @@ mod tests {
         let pushed = dead.map(|id| queue.push(key(id)));
         assert_eq!(pushed, [Pushed::Queued, Pushed::Queued, Pushed::Full, Pushed::Full]);
         assert_eq!(queue.push(key("e")), Pushed::Queued);
-        assert_eq!(ids(queue.take(10)), ["e", "a"]);
+        assert_eq!(ids(queue.take(10)), ["a", "e"]);
         assert_eq!(queue.push(key("c")), Pushed::Queued);
     }
 
