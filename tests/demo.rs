@@ -24,7 +24,9 @@ fn demo() -> anyhow::Result<()> {
     say("== building the three programs");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    run(build.args(["build", "--workspace", "--bins"]).current_dir(sources))?;
+    // With the examples, for whose sake this very program was built: without them features unify differently and much
+    // is built twice.
+    run(build.args(["build", "--workspace", "--bins", "--examples"]).current_dir(sources))?;
     let tptctl = Tptctl(binaries()?.join("tptctl"));
 
     say("\n== a control plane on this machine, with a simulated Kubernetes to deploy to");

@@ -62,7 +62,10 @@ fn pending(objects: &[WaitState], goal: Goal) -> String {
         .filter(|state| !is_there(state, goal))
         .map(|state| {
             let title = state.object.as_ref().map(view::reference).unwrap_or_default();
-            match state.ready.as_ref().filter(|ready| goal == Goal::Ready && !ready.reason.is_empty()) {
+            let ready = state.ready.as_ref().filter(|ready| goal == Goal::Ready && !ready.reason.is_empty());
+            match ready {
+                // It speaks of what was before.
+                Some(ready) if ready.status == "True" => format!("{title} (changing)"),
                 Some(ready) if ready.message.is_empty() => format!("{title} ({})", ready.reason),
                 Some(ready) => format!("{title} ({}: {})", ready.reason, ready.message),
                 None => title,
@@ -112,10 +115,7 @@ mod tests {
             deleted: false,
         };
         let states = [state("a", "True", true), state("b", "False", true), state("c", "True", false)];
-        assert_eq!(
-            pending(&states, Goal::Ready),
-            "workload/b (RolloutInProgress: 1 of 2 up), workload/c (RolloutInProgress: 1 of 2 up)"
-        );
+        assert_eq!(pending(&states, Goal::Ready), "workload/b (RolloutInProgress: 1 of 2 up), workload/c (changing)");
         assert_eq!(pending(&states[..1], Goal::Deleted), "workload/a");
     }
 
