@@ -26,7 +26,14 @@ fn demo() -> anyhow::Result<()> {
     let mut build = Command::new(cargo);
     // With the examples, for whose sake this very program was built: without them features unify differently and much
     // is built twice.
-    run(build.args(["build", "--workspace", "--bins", "--examples"]).current_dir(sources))?;
+    build.args(["build", "--workspace", "--bins", "--examples"]).current_dir(sources);
+    // Cargo tells the program it runs which package it is of; a build that hears it too takes crates for changed.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+            build.env_remove(name);
+        }
+    }
+    run(&mut build)?;
     let tptctl = Tptctl(binaries()?.join("tptctl"));
 
     say("\n== a control plane on this machine, with a simulated Kubernetes to deploy to");
