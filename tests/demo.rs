@@ -29,7 +29,8 @@ fn demo() -> anyhow::Result<()> {
     build.args(["build", "--workspace", "--bins", "--examples"]).current_dir(sources);
     // Cargo tells the program it runs which package it is of; a build that hears it too takes crates for changed.
     for (name, _) in std::env::vars_os() {
-        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix)) {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             build.env_remove(name);
         }
     }
