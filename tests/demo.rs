@@ -24,7 +24,17 @@ fn demo() -> anyhow::Result<()> {
     say("== building the three programs");
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    run(build.args(["build", "--workspace", "--bins"]).current_dir(sources))?;
+    // With the examples, for whose sake this very program was built: without them features unify differently and much
+    // is built twice.
+    build.args(["build", "--workspace", "--bins", "--examples"]).current_dir(sources);
+    // Cargo tells the program it runs which package it is of; a build that hears it too takes crates for changed.
+    for (name, _) in std::env::vars_os() {
+        if ["CARGO_PKG_", "CARGO_MANIFEST_", "OUT_DIR"].iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
+            build.env_remove(name);
+        }
+    }
+    run(&mut build)?;
     let tptctl = Tptctl(binaries()?.join("tptctl"));
 
     say("\n== a control plane on this machine, with a simulated Kubernetes to deploy to");

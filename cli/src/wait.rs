@@ -35,16 +35,17 @@ pub async fn wait(
     while let Some(state) = states.next().await {
         match state {
             Ok(state) => {
-                let pending = pending(&state.objects, goal);
-                if pending != said && !state.done {
-                    terminal.step(&format!("waiting for {pending}"));
-                    said = pending;
+                let now = pending(&state.objects, goal, Detail::Reasons);
+                if now != said && !state.done {
+                    terminal.step(&format!("waiting for {now}"));
+                    said = now;
                 }
                 last = Some(state);
             }
             Err(threeport_sdk::Error::Timeout(_)) => {
                 terminal.settle();
-                let waited = if said.is_empty() { "the objects".to_owned() } else { said };
+                let waited = last.map(|last| pending(&last.objects, goal, Detail::Messages));
+                let waited = waited.unwrap_or_else(|| "the objects".to_owned());
                 bail!(TimedOut(format!("timed out after {} s waiting for {waited}", timeout.as_secs())));
             }
             Err(error) => return Err(error.into()),
@@ -52,18 +53,33 @@ pub async fn wait(
     }
     terminal.settle();
     let Some(last) = last.filter(|last| !last.succeeded) else { return Ok(()) };
-    bail!("not ready: {}; `tptctl describe` and `tptctl events` say more", pending(&last.objects, goal))
+    bail!(
+        "not ready: {}; `tptctl describe` and `tptctl events` say more",
+        pending(&last.objects, goal, Detail::Messages)
+    )
+}
+
+/// How much is said of what is not there yet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Detail {
+    Reasons,
+    Messages,
 }
 
 /// What is not there yet, each with its reason.
-fn pending(objects: &[WaitState], goal: Goal) -> String {
+fn pending(objects: &[WaitState], goal: Goal, detail: Detail) -> String {
     let waiting: Vec<String> = objects
         .iter()
         .filter(|state| !is_there(state, goal))
         .map(|state| {
             let title = state.object.as_ref().map(view::reference).unwrap_or_default();
-            match state.ready.as_ref().filter(|ready| goal == Goal::Ready && !ready.reason.is_empty()) {
-                Some(ready) if ready.message.is_empty() => format!("{title} ({})", ready.reason),
+            let ready = state.ready.as_ref().filter(|ready| goal == Goal::Ready && !ready.reason.is_empty());
+            match ready {
+                // It speaks of what was before.
+                Some(ready) if ready.status == "True" => format!("{title} (changing)"),
+                Some(ready) if ready.message.is_empty() || detail == Detail::Reasons => {
+                    format!("{title} ({})", ready.reason)
+                }
                 Some(ready) => format!("{title} ({}: {})", ready.reason, ready.message),
                 None => title,
             }
@@ -113,10 +129,11 @@ mod tests {
         };
         let states = [state("a", "True", true), state("b", "False", true), state("c", "True", false)];
         assert_eq!(
-            pending(&states, Goal::Ready),
-            "workload/b (RolloutInProgress: 1 of 2 up), workload/c (RolloutInProgress: 1 of 2 up)"
+            pending(&states, Goal::Ready, Detail::Messages),
+            "workload/b (RolloutInProgress: 1 of 2 up), workload/c (changing)"
         );
-        assert_eq!(pending(&states[..1], Goal::Deleted), "workload/a");
+        assert_eq!(pending(&states[..2], Goal::Ready, Detail::Reasons), "workload/b (RolloutInProgress)");
+        assert_eq!(pending(&states[..1], Goal::Deleted, Detail::Messages), "workload/a");
     }
 
     #[test]

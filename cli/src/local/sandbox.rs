@@ -155,6 +155,8 @@ fn controller_manager(directory: &Path, programs: &Kubernetes) -> ProcessSpec {
         .arguments(["--use-service-account-credentials=true", "--root-ca-file", certificates::AUTHORITY])
         .arguments(["--leader-elect=false", "--secure-port=0", "--kube-api-qps", "500", "--kube-api-burst", "1000"])
         .arguments(["--concurrent-namespace-syncs", "100"])
+        // Pods of a node whose heartbeat is late are marked unready, and only a kubelet would mark them ready again.
+        .arguments(["--node-monitor-grace-period", "8760h"])
 }
 
 fn scheduler(directory: &Path, programs: &Kubernetes) -> ProcessSpec {
