@@ -132,7 +132,8 @@ mod tests {
     fn two_who_fight_in_turn_are_not_repaired_without_limit() {
         let mut repairs = Repairs::default();
         let owners = ["a", "b"];
-        let repaired = (0..600).filter(|second| repairs.allows(&replicas(), owners[*second as usize % 2], *second));
+        let repaired =
+            (0..600).filter(|second| repairs.allows(&replicas(), owners[usize::from(*second % 2 == 1)], *second));
         assert!(repaired.count() <= 2 + 600 / 60);
         assert!(repairs.contended.is_some());
     }
