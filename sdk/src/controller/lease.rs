@@ -163,7 +163,7 @@ mod tests {
 
     #[tokio::test]
     async fn work_does_not_go_on_after_the_deadline() {
-        let lease = LeaseGuard::new(Uuid::nil(), sent_before(LEASE - Duration::from_millis(50)));
+        let lease = LeaseGuard::new(Uuid::nil(), sent_before(LEASE.saturating_sub(Duration::from_millis(50))));
         let mut has_gone_on = false;
         let work = lease.guard(async {
             std::thread::sleep(Duration::from_millis(60));
