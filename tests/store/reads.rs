@@ -38,13 +38,22 @@ async fn filters_select_and_never_fail_on_data() {
         ("spec.manifest > 3", vec![]),
         ("status.nothing.at.all = 1", vec![]),
         ("created_at > \"2020-01-01T00:00:00Z\"", vec!["a", "b", "c"]),
+        ("generation > 9 OR generation = 10", vec![]),
+        ("generation < 10", vec!["a", "b", "c"]),
+        ("spec.manifest > 1e-99999", vec![]),
         ("owner = x", vec![]),
         ("ready = True", vec![]),
     ] {
         let listed = list(&fixture, |request| request.filter = filter.into()).await;
         assert_eq!(names(&listed.unwrap_or_else(|error| panic!("{filter}: {error}"))), found, "{filter}");
     }
-    for filter in ["name =", "spec.secret_data.a = x", "colour = red", "created_at > \"2020-99-99T00:00:00Z\""] {
+    for filter in [
+        "name =",
+        "spec.secret_data.a = x",
+        "colour = red",
+        "created_at > \"2020-99-99T00:00:00Z\"",
+        "created_at > \"+12345-01-01T00:00:00Z\"",
+    ] {
         let listed = list(&fixture, |request| request.filter = filter.into()).await;
         assert!(matches!(listed, Err(Error::Invalid(_))), "{filter}: {listed:?}");
     }

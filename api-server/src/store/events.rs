@@ -1,6 +1,6 @@
 //! What happened to objects lately, newest first.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use threeport::v1::{Event, EventsRequest, EventsResponse, ObjectReference};
@@ -31,7 +31,7 @@ const EVENTS: &str = "
 /// Where a page ended.
 #[derive(Serialize, Deserialize)]
 struct Last {
-    micros: u64,
+    micros: i64,
     id: Uuid,
 }
 
@@ -47,7 +47,7 @@ impl Store {
         let question = ["events", project, &kind, &request.name];
         let last: Option<Last> = page::after(&question, &request.page_token)?;
         let (before, id) = match &last {
-            Some(last) => (UNIX_EPOCH + Duration::from_micros(last.micros), last.id),
+            Some(last) => (page::time(last.micros)?, last.id),
             // A day ahead: clocks of servers may differ.
             None => (SystemTime::now() + Duration::from_hours(24), Uuid::max()),
         };
@@ -67,8 +67,7 @@ impl Store {
 }
 
 fn last_of(row: &Row) -> Last {
-    let since = row.get::<_, SystemTime>("last_seen_at").duration_since(UNIX_EPOCH).unwrap_or_default();
-    Last { micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX), id: row.get("id") }
+    Last { micros: page::micros(row.get("last_seen_at")), id: row.get("id") }
 }
 
 fn event(row: &Row) -> Event {

@@ -263,6 +263,8 @@ mod tests {
         let entry = InventoryEntry { resource: Some(resource), instance_id: id.to_string(), ..Default::default() };
         let (instance, key) = parse_token(&token(&entry)).unwrap();
         assert_eq!((instance, key), (id, ["v1".into(), "Node".into(), String::new(), "a".into()]));
+        let forged = URL_SAFE_NO_PAD.encode(format!("{id}\nv1\nNode\n\na\0"));
+        assert_eq!(parse_token(&forged).unwrap_err().reason(), "Invalid");
         assert_eq!(parse_token("nonsense").unwrap_err().reason(), "Invalid");
     }
 }
