@@ -13,19 +13,24 @@ use crate::error::{Error, Result};
 const DEFAULT_SIZE: i64 = 100;
 const LARGEST_SIZE: i64 = 1000;
 
-/// Those about a name include those about what the object of that name owns. Empty texts let everything pass.
+/// Empty texts let everything pass.
 const EVENTS: &str = "
+    SELECT e.* FROM events e
+    WHERE ($1 = '' OR e.project = $1) AND ($2 = '' OR e.kind = $2) AND $3 = '' AND (e.last_seen_at, e.id) < ($4, $5)
+    ORDER BY e.last_seen_at DESC, e.id DESC LIMIT $6";
+
+/// Those about a name include those about what the object of that name owns, and those about namesakes that are gone.
+const EVENTS_OF_NAME: &str = "
     WITH RECURSIVE closure (id) AS (
-        SELECT o.id FROM objects o
-        WHERE $3 <> '' AND o.name = $3 AND ($1 = '' OR o.project = $1) AND ($2 = '' OR o.kind = $2)
+        SELECT o.id FROM objects o WHERE o.name = $3 AND ($1 = '' OR o.project = $1) AND ($2 = '' OR o.kind = $2)
         UNION ALL
         SELECT o.id FROM closure c JOIN objects o ON o.owner_id = c.id
+    ), about (id) AS (
+        SELECT e.id FROM closure c JOIN events e ON e.object_id = c.id WHERE $1 = '' OR e.project = $1
+        UNION
+        SELECT e.id FROM events e WHERE e.name = $3 AND ($1 = '' OR e.project = $1) AND ($2 = '' OR e.kind = $2)
     )
-    SELECT e.* FROM events e
-    WHERE ($1 = '' OR e.project = $1)
-      AND (CASE WHEN $3 = '' THEN $2 = '' OR e.kind = $2
-           ELSE e.object_id IN (SELECT id FROM closure) OR (e.name = $3 AND ($2 = '' OR e.kind = $2)) END)
-      AND (e.last_seen_at, e.id) < ($4, $5)
+    SELECT e.* FROM about JOIN events e USING (id) WHERE (e.last_seen_at, e.id) < ($4, $5)
     ORDER BY e.last_seen_at DESC, e.id DESC LIMIT $6";
 
 /// Where a page ended.
@@ -55,7 +60,8 @@ impl Store {
         let limit = size + 1;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
             [&project, &kind, &request.name, &before, &id, &limit];
-        let mut rows = statement::query(&connection, EVENTS, &params).await?;
+        let sql = if request.name.is_empty() { EVENTS } else { EVENTS_OF_NAME };
+        let mut rows = statement::query(&connection, sql, &params).await?;
         let has_more = i64::try_from(rows.len()).is_ok_and(|found| found > size);
         rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         let next_page_token = match rows.last().filter(|_| has_more) {
