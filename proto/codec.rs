@@ -121,8 +121,9 @@ fn check_value(value: &prost_reflect::Value, path: &str, violations: &mut Vec<Vi
     }
 }
 
-/// Seconds from year 1 to year 9999, and the longest duration: what their JSON form can say.
-const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// Seconds from year 1 to year 9999: what the JSON form of times can say.
+pub const TIMES: std::ops::RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+/// Seconds of the longest durations that have a JSON form.
 const DURATIONS: std::ops::RangeInclusive<i64> = -315_576_000_000..=315_576_000_000;
 
 /// What is wrong with a well-known message that would have no JSON form.

@@ -68,11 +68,12 @@ pub fn descriptor<M: Name>() -> MessageDescriptor {
     crate::POOL.get_message_by_name(&M::full_name()).expect("every generated message is described")
 }
 
+/// A message as JSON; requests are checked by [`crate::codec::check_request`] for what has no such form.
 pub fn dynamic_to_json(message: &DynamicMessage) -> Value {
     let options = SerializeOptions::new().use_proto_field_name(true);
     message
         .serialize_with_options(serde_json::value::Serializer, &options)
-        .expect("canonical JSON has string keys only")
+        .expect("requests, and the descriptors of kinds, are checked for what has no JSON form")
 }
 
 /// Reads JSON that may hold unknown fields.
@@ -180,7 +181,8 @@ fn check_leaf(field: &FieldDescriptor, json: Value, path: &str, violations: &mut
     }
 }
 
-fn unknown_field(descriptor: &MessageDescriptor, name: &str) -> String {
+/// What is said of a name that is no field of a message.
+pub fn unknown_field(descriptor: &MessageDescriptor, name: &str) -> String {
     let known = descriptor.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>();
     match closest(name, &known) {
         Some(near) => format!("unknown field; did you mean `{near}`?"),
@@ -265,9 +267,14 @@ pub fn from_struct_value(value: prost_types::Value) -> Value {
 /// 2^53: beyond it a double no longer holds every integer.
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
+/// The integer that a double holds exactly: 3.0 and 3 are one number in JSON.
 #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
+pub fn whole(value: f64) -> Option<i64> {
+    (value.fract() == 0.0 && value.abs() <= EXACT).then_some(value as i64)
+}
+
 fn number(value: f64) -> Value {
-    if value.fract() == 0.0 && value.abs() <= EXACT { Value::from(value as i64) } else { Value::from(value) }
+    whole(value).map_or_else(|| Value::from(value), Value::from)
 }
 
 #[cfg(test)]

@@ -140,9 +140,7 @@ impl Kind {
             let Some(descriptor) = descriptor else { continue };
             walk(&descriptor, &mut Vec::new(), &mut Vec::new(), &mut |field, path| match part {
                 "spec" => {
-                    if let Some(target) =
-                        option_of(field, "threeport.v1.references").and_then(|v| v.as_str().map(str::to_owned))
-                    {
+                    if let Some(target) = reference_of(field) {
                         kind.references.push(ReferenceField { path: FieldPath(path.to_vec()), kind: target });
                     }
                     if is_sensitive(field) {
@@ -167,11 +165,6 @@ impl Kind {
     /// The message of the status; none for kinds that nobody reconciles or derives.
     pub fn status(&self) -> Option<MessageDescriptor> {
         self.part("status")
-    }
-
-    /// Whether any controller acts on it.
-    pub fn is_reconciled(&self) -> bool {
-        !self.controllers.is_empty()
     }
 
     /// `acme.v1.WidgetService`.
@@ -199,7 +192,8 @@ impl Kind {
     }
 }
 
-/// Calls `visit` with every field at or below a message and its path. Recursive messages are walked once.
+/// Calls `visit` with every field at or below a message and its path. Recursive messages are walked once: kinds with secrets
+/// or references in one are refused.
 fn walk(
     message: &MessageDescriptor,
     path: &mut Vec<Step>,
@@ -236,6 +230,11 @@ fn walk(
 /// Whether a field is marked `debug_redact`.
 pub fn is_sensitive(field: &FieldDescriptor) -> bool {
     field.options().get_field_by_name("debug_redact").and_then(|value| value.as_bool()).unwrap_or(false)
+}
+
+/// The kind of the objects that a field names, if it is marked `references`.
+pub fn reference_of(field: &FieldDescriptor) -> Option<String> {
+    option_of(field, "threeport.v1.references").and_then(|value| value.as_str().map(str::to_owned))
 }
 
 fn option_of(field: &FieldDescriptor, name: &str) -> Option<prost_reflect::Value> {

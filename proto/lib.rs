@@ -2,7 +2,7 @@
 //!
 //! Architecture invariant: nothing here opens a connection or knows a database, a broker or a cluster.
 
-#[allow(clippy::all, clippy::pedantic)]
+#[allow(clippy::all, clippy::pedantic, reason = "the compilers of the API wrote this, and their lints change")]
 pub mod v1 {
     tonic::include_proto!("threeport.v1");
     include!(concat!(env!("OUT_DIR"), "/debug.rs"));

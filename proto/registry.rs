@@ -65,11 +65,6 @@ impl Registry {
             .or_else(|| self.kinds().find(|kind| kind.plural == name || kind.aliases.iter().any(|alias| alias == name)))
     }
 
-    /// The kind of this message.
-    pub fn of_message(&self, full_name: &str) -> Option<&Arc<Kind>> {
-        self.kinds().find(|kind| kind.message.full_name() == full_name)
-    }
-
     /// What a client must know of all kinds.
     pub fn infos(&self) -> Vec<KindInfo> {
         let info = |kind: &Arc<Kind>| KindInfo {

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use opentelemetry::propagation::{Extractor, Injector, TextMapPropagator};
-use opentelemetry::trace::{TraceContextExt, TracerProvider};
+use opentelemetry::trace::TracerProvider;
 use opentelemetry_otlp::WithExportConfig;
 use opentelemetry_sdk::propagation::TraceContextPropagator;
 use opentelemetry_sdk::trace::SdkTracerProvider;
@@ -89,14 +89,6 @@ pub fn current_traceparent() -> String {
     let mut carrier = Carrier(String::new());
     TraceContextPropagator::new().inject_context(&Span::current().context(), &mut carrier);
     carrier.0
-}
-
-/// The current trace's id as 32 hexadecimal digits; empty when nothing is traced.
-pub fn current_trace_id() -> String {
-    let context = Span::current().context();
-    let span = context.span();
-    let span_context = span.span_context();
-    if span_context.is_valid() { span_context.trace_id().to_string() } else { String::new() }
 }
 
 /// Makes the remote span a parent of `span`; an empty or malformed traceparent is ignored.

@@ -221,6 +221,7 @@ CREATE TABLE events (
     UNIQUE (object_id, reported_by, type, reason, note)
 );
 CREATE INDEX events_by_time ON events (last_seen_at DESC, id);
+CREATE INDEX events_by_name ON events (name, project, kind);
 
 -- Answers to requests that may be repeated.
 CREATE TABLE request_ids (

@@ -6,6 +6,7 @@
 mod compatible;
 mod convert;
 mod descriptors;
+mod fields;
 mod synthesize;
 
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use threeport::json::Violation;
 use threeport::kind::{Controller, FieldPath, Kind, ReferenceField, Step};
 use threeport::object::Object as _;
 use threeport::registry::Registry;
+use threeport::render::namespaces::is_label;
 use threeport::v1::{ObjectKind, ObjectKindSpec};
 
 pub use convert::{decode_placeholders, encode_placeholders, from_erased, to_erased};
@@ -58,11 +60,6 @@ fn check_names(spec: &ObjectKindSpec, violations: &mut Vec<Violation>) {
             violations.push(Violation::new(field, format!("`{}` is named twice", controller.name)));
         }
     }
-}
-
-fn is_label(name: &str) -> bool {
-    let inner = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
-    (1..=63).contains(&name.len()) && name.chars().all(inner) && !name.starts_with('-') && !name.ends_with('-')
 }
 
 /// Our kinds and these.

@@ -137,4 +137,14 @@ mod tests {
         assert_eq!(resources[2].value["subjects"][0]["namespace"], "web-1");
         assert_eq!(resources[3].namespace(), "", "its scope is unknown");
     }
+
+    #[test]
+    fn names_are_dns_labels() {
+        for good in ["a", "web-1", "0", &"a".repeat(63)] {
+            assert!(is_label(good), "{good}");
+        }
+        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", "a\0", &"a".repeat(64)] {
+            assert!(!is_label(bad), "{bad:?}");
+        }
+    }
 }

@@ -113,13 +113,13 @@ async fn inventory_is_noted_under_the_lease_and_listed_by_page() {
         page_token,
         ..Default::default()
     };
-    let first = world.store.list_inventory(page(String::new())).await.unwrap();
-    let second = world.store.list_inventory(page(first.next_page_token)).await.unwrap();
-    let third = world.store.list_inventory(page(second.next_page_token)).await.unwrap();
+    let first = world.store.list_inventory(page(String::new()), world.caller()).await.unwrap();
+    let second = world.store.list_inventory(page(first.next_page_token), world.caller()).await.unwrap();
+    let third = world.store.list_inventory(page(second.next_page_token), world.caller()).await.unwrap();
     assert_eq!(second.entries[0].resource, Some(resource("b")));
     assert!(third.entries.is_empty() && third.next_page_token.is_empty());
     let kinds = ListInventoryRequest { kinds_only: true, ..page(String::new()) };
-    let kinds = world.store.list_inventory(kinds).await.unwrap().entries;
+    let kinds = world.store.list_inventory(kinds, world.caller()).await.unwrap().entries;
     let config_map = ResourceReference { api_version: "v1".into(), kind: "ConfigMap".into(), ..Default::default() };
     assert_eq!(kinds.into_iter().map(|entry| entry.resource).collect::<Vec<_>>(), [Some(config_map)]);
     let stale = User { epoch: user.epoch - 1, ..user };

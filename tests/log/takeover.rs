@@ -60,7 +60,7 @@ async fn a_named_lease_lives_with_its_replica() {
     let (one, other) = (world.replica().await, world.replica().await);
     let acquire = async |replica: uuid::Uuid, release| {
         let request = AcquireLeaseRequest { replica: replica.to_string(), name: "watch/1".into(), release };
-        let answer = world.store.acquire_lease(request).await.unwrap();
+        let answer = world.store.acquire_lease(request, world.caller()).await.unwrap();
         (answer.held, answer.epoch)
     };
     assert_eq!(acquire(one, false).await, (true, 1));

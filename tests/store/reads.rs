@@ -1,7 +1,7 @@
 //! Lists: filters, pages, settled, the position to watch from.
 
 use api_server::error::Error;
-use threeport::v1::{EventsRequest, ListObjectsRequest, Object, ObjectList};
+use threeport::v1::{EventsRequest, ListObjectsRequest, Object, ObjectList, ObjectReference};
 
 use crate::fixture::{Fixture, definition, instance, meta, runtime};
 
@@ -38,13 +38,22 @@ async fn filters_select_and_never_fail_on_data() {
         ("spec.manifest > 3", vec![]),
         ("status.nothing.at.all = 1", vec![]),
         ("created_at > \"2020-01-01T00:00:00Z\"", vec!["a", "b", "c"]),
+        ("generation > 9 OR generation = 10", vec![]),
+        ("generation < 10", vec!["a", "b", "c"]),
+        ("spec.manifest > 1e-99999", vec![]),
         ("owner = x", vec![]),
         ("ready = True", vec![]),
     ] {
         let listed = list(&fixture, |request| request.filter = filter.into()).await;
         assert_eq!(names(&listed.unwrap_or_else(|error| panic!("{filter}: {error}"))), found, "{filter}");
     }
-    for filter in ["name =", "spec.secret_data.a = x", "colour = red", "created_at > \"2020-99-99T00:00:00Z\""] {
+    for filter in [
+        "name =",
+        "spec.secret_data.a = x",
+        "colour = red",
+        "created_at > \"2020-99-99T00:00:00Z\"",
+        "created_at > \"+12345-01-01T00:00:00Z\"",
+    ] {
         let listed = list(&fixture, |request| request.filter = filter.into()).await;
         assert!(matches!(listed, Err(Error::Invalid(_))), "{filter}: {listed:?}");
     }
@@ -104,4 +113,34 @@ async fn settled_says_whether_all_work_is_done() {
     assert!(!settled("instance", "web-1").await, "its definition changed");
     let events = fixture.store.events(EventsRequest { name: "web-1".into(), ..Default::default() }).await.unwrap();
     assert!(events.events.iter().all(|event| event.about.as_ref().unwrap().name == "web-1"));
+}
+
+#[tokio::test]
+async fn a_wait_is_over_when_what_is_owned_has_given_up() {
+    let fixture = Fixture::new().await;
+    let instances = serde_json::json!([{ "name": "a", "runtime": "local" }]);
+    let spec = serde_json::json!({ "manifest": crate::fixture::manifest("nginx:1"), "instances": instances });
+    fixture.apply(&[runtime("local"), crate::fixture::object("workload", "default", "shop", spec)]).await.unwrap();
+    fixture.reconcile().await;
+    let reference = |name: &str| ObjectReference {
+        kind: "workload".into(),
+        project: "default".into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let state = async || {
+        let state = fixture.store.wait_state(&[reference("shop")], false).await.unwrap();
+        (state.done, state.succeeded)
+    };
+    assert_eq!(state().await, (true, true));
+    let sql = fixture.sql().await;
+    let unready = "UPDATE objects SET status = jsonb_set(status, '{conditions,0,status}', '\"False\"')
+                   WHERE kind IN ('workload', 'workload-instance')";
+    sql.execute(unready, &[]).await.unwrap();
+    assert_eq!(state().await, (false, false));
+    sql.execute("UPDATE work SET gave_up = true WHERE kind = 'workload-instance'", &[]).await.unwrap();
+    assert_eq!(state().await, (true, false));
+    let missing = fixture.store.wait_state(&[reference("shop"), reference("lost")], false).await;
+    assert!(matches!(missing, Err(Error::NotFound { .. })), "{missing:?}");
+    assert!(!fixture.store.wait_state(&[reference("shop"), reference("lost")], true).await.unwrap().done);
 }

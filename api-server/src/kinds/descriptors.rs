@@ -4,7 +4,8 @@ use prost::Message;
 use prost_reflect::{DescriptorPool, Kind as FieldKind, MessageDescriptor};
 use threeport::POOL;
 use threeport::json::Violation;
-use threeport::kind::is_sensitive;
+
+use super::fields;
 
 /// A `google.protobuf.FileDescriptorSet` whose files stay as they came: prost's own structs drop custom options.
 #[derive(prost::Message)]
@@ -99,9 +100,8 @@ pub fn check_shape(message: &MessageDescriptor, is_reconciled: bool) -> Vec<Viol
     if let Some(field) = message.fields().find(|field| field.number() > 3) {
         refuse(format!("`{name}` must have no fields but meta, spec and status; move `{}` into one", field.name()));
     }
-    for root in [part(message, "spec"), part(message, "status")].into_iter().flatten() {
-        check_secrets(&root, &mut Vec::new(), &mut violations);
-    }
+    violations.extend(part(message, "spec").iter().flat_map(fields::check_spec));
+    violations.extend(part(message, "status").iter().flat_map(fields::check_status));
     violations
 }
 
@@ -113,36 +113,6 @@ fn check_status(status: &MessageDescriptor, refuse: &mut impl FnMut(String)) {
     let conditions = status.get_field_by_name("conditions");
     if !conditions.is_some_and(|field| field.is_list() && is_message(&field.kind(), "threeport.v1.Condition")) {
         refuse(format!("`{}` must have `repeated threeport.v1.Condition conditions`", status.full_name()));
-    }
-}
-
-fn check_secrets(message: &MessageDescriptor, seen: &mut Vec<String>, violations: &mut Vec<Violation>) {
-    if seen.iter().any(|name| name == message.full_name()) || is_reserved(message.package_name()) {
-        return;
-    }
-    seen.push(message.full_name().to_owned());
-    for field in message.fields() {
-        if is_sensitive(&field) && !may_be_secret(&field) {
-            let description = format!(
-                "`{}` is marked debug_redact but is not string, bytes or map<string, string>",
-                field.full_name()
-            );
-            violations.push(Violation::new("spec.descriptor_set", description));
-        }
-        if let FieldKind::Message(nested) = field.kind() {
-            check_secrets(&nested, seen, violations);
-        }
-    }
-}
-
-fn may_be_secret(field: &prost_reflect::FieldDescriptor) -> bool {
-    match field.kind() {
-        FieldKind::String | FieldKind::Bytes => !field.is_list(),
-        FieldKind::Message(entry) if field.is_map() => {
-            let is_string = |kind| matches!(kind, FieldKind::String);
-            is_string(entry.map_entry_key_field().kind()) && is_string(entry.map_entry_value_field().kind())
-        }
-        _ => false,
     }
 }
 

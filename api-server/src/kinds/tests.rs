@@ -83,6 +83,20 @@ fn a_kind_without_the_shape_of_an_object_is_refused() {
     let secret = WIDGET.replace("optional int32 size = 1;", "optional int32 size = 1 [debug_redact = true];");
     let told = descriptions(&check(&spec_of(&secret), None));
     assert!(told.contains("`acme.v1.WidgetSpec.size` is marked debug_redact"), "{told}");
+    for (field, why) in [
+        ("Tree tree = 5;", "`acme.v1.Leaf.key` is marked debug_redact or references in a message that contains itself"),
+        ("google.protobuf.Any any = 5;", "`acme.v1.WidgetSpec.any` is a google.protobuf.Any"),
+    ] {
+        let source = WIDGET
+            .replace("repeated Part parts = 4;", &format!("repeated Part parts = 4; {field}"))
+            .replace("import", "import \"google/protobuf/any.proto\";\nimport")
+            + "message Tree { repeated Tree branches = 1; Leaf leaf = 2; }\nmessage Leaf { string key = 1 [debug_redact = true]; }";
+        let told = descriptions(&check(&spec_of(&source), None));
+        assert!(told.contains(why), "{told}");
+    }
+    let shown = WIDGET.replace("conditions = 2;", "conditions = 2; string token = 3 [debug_redact = true];");
+    let told = descriptions(&check(&spec_of(&shown), None));
+    assert!(told.contains("`acme.v1.WidgetStatus.token` is marked debug_redact, and a status is shown"), "{told}");
     let ours = ObjectKindSpec { message: "threeport.v1.Workload".into(), ..spec_of(WIDGET) };
     assert!(descriptions(&check(&ours, None)).contains("package `threeport.v1` is reserved"));
     let garbage = ObjectKindSpec { descriptor_set: b"garbage".to_vec(), ..spec_of(WIDGET) };
@@ -90,6 +104,16 @@ fn a_kind_without_the_shape_of_an_object_is_refused() {
     let lost = ObjectKindReference { field: "parts.nothing".into(), kind: "workload".into() };
     let lost = ObjectKindSpec { references: vec![lost], ..spec_of(WIDGET) };
     assert!(descriptions(&check(&lost, None)).contains("`parts.nothing` is not a field of the spec"));
+}
+
+#[test]
+fn our_own_kinds_keep_the_rules_for_fields() {
+    for kind in Registry::built_in().kinds() {
+        let told = kind.spec().iter().flat_map(fields::check_spec).collect::<Vec<_>>();
+        assert_eq!(told, [], "edit the spec of {}", kind.name);
+        let told = kind.status().iter().flat_map(fields::check_status).collect::<Vec<_>>();
+        assert_eq!(told, [], "edit the status of {}", kind.name);
+    }
 }
 
 #[test]

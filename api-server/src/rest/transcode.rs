@@ -169,16 +169,12 @@ pub fn answer(message: &DynamicMessage) -> Result<Vec<u8>, Status> {
 /// Writes whole numbers without a fraction: `google.protobuf.Struct` holds doubles alone.
 struct Whole(CompactFormatter);
 
-/// 2^53: beyond it a double no longer holds every integer.
-const EXACT: f64 = 9_007_199_254_740_992.0;
-
 impl Formatter for Whole {
-    #[expect(clippy::cast_possible_truncation, reason = "whole and within 2^53")]
     fn write_f64<W: std::io::Write + ?Sized>(&mut self, writer: &mut W, value: f64) -> std::io::Result<()> {
-        if value.fract() == 0.0 && value.abs() <= EXACT {
-            return self.0.write_i64(writer, value as i64);
+        match threeport::json::whole(value) {
+            Some(value) => self.0.write_i64(writer, value),
+            None => self.0.write_f64(writer, value),
         }
-        self.0.write_f64(writer, value)
     }
 }
 

@@ -11,6 +11,8 @@ use super::syntax::MAX_NAME;
 use super::workload_instance::{Fields, check_moved, check_yields, fill_runtime};
 use super::{Child, Derived, plain, typed, workload_definition};
 
+/// Instances that one workload may have.
+const MAX_INSTANCES: usize = 100;
 /// The instance that is there when none is given.
 const DEFAULT_INSTANCE: &str = "default";
 
@@ -70,6 +72,13 @@ fn check_instances(
     previous: Option<&Value>,
 ) -> Vec<Violation> {
     let mut violations = Vec::new();
+    if workload.instances.len() > MAX_INSTANCES {
+        let message = format!(
+            "{} are more than the {MAX_INSTANCES} that one workload may have; make another workload of the same definition",
+            workload.instances.len()
+        );
+        return vec![Violation::new("spec.instances", message)];
+    }
     let mut names = BTreeSet::new();
     for (index, instance) in workload.instances.iter().enumerate() {
         let place = format!("spec.instances[{index}]");

@@ -85,20 +85,26 @@ impl ControlService for Control {
         &self,
         request: Request<AcquireLeaseRequest>,
     ) -> Result<Response<AcquireLeaseResponse>, Status> {
-        Ok(Response::new(self.store.acquire_lease(request.into_inner()).await?))
+        let speaker = Speaker::of(&request)?;
+        let caller = Caller { cause: &speaker.cause, may_act_as: &speaker.may_act_as() };
+        Ok(Response::new(self.store.acquire_lease(request.into_inner(), caller).await?))
     }
 
     async fn list_inventory(
         &self,
         request: Request<ListInventoryRequest>,
     ) -> Result<Response<ListInventoryResponse>, Status> {
-        Ok(Response::new(self.store.list_inventory(request.into_inner()).await?))
+        let speaker = Speaker::of(&request)?;
+        let caller = Caller { cause: &speaker.cause, may_act_as: &speaker.may_act_as() };
+        Ok(Response::new(self.store.list_inventory(request.into_inner(), caller).await?))
     }
 
     async fn check_tombstones(
         &self,
         request: Request<CheckTombstonesRequest>,
     ) -> Result<Response<CheckTombstonesResponse>, Status> {
-        Ok(Response::new(self.store.check_tombstones(request.into_inner()).await?))
+        let speaker = Speaker::of(&request)?;
+        let caller = Caller { cause: &speaker.cause, may_act_as: &speaker.may_act_as() };
+        Ok(Response::new(self.store.check_tombstones(request.into_inner(), caller).await?))
     }
 }

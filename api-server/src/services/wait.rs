@@ -13,8 +13,6 @@ use crate::store::Store;
 
 const DEFAULT: Duration = Duration::from_mins(5);
 const LONGEST: Duration = Duration::from_hours(1);
-/// At most this many objects are waited for by one request.
-const MOST: usize = 1000;
 /// Between two looks at least, however busy the log.
 const PAUSE: Duration = Duration::from_millis(50);
 /// Between two looks at most: a wait may end without a change in the log.
@@ -38,8 +36,8 @@ pub async fn stream(
     request: WaitRequest,
 ) -> Result<BoxStream<'static, Result<WaitResponse, Status>>, Status> {
     let WaitRequest { objects, deleted, timeout } = request;
-    if objects.is_empty() || objects.len() > MOST {
-        return Err(Error::invalid("objects", format!("must name 1 to {MOST} objects")).into());
+    if objects.is_empty() {
+        return Err(Error::invalid("objects", "must name at least one object").into());
     }
     let time = match timeout.map(Duration::try_from) {
         None => DEFAULT,

@@ -7,6 +7,7 @@ use serde_json::Value;
 use threeport::json::{Violation, check_nul, from_struct, join};
 use threeport::kind::Kind;
 use threeport::registry::Registry;
+use threeport::render::namespaces::is_label;
 use threeport::v1::{self, ObjectMeta};
 use uuid::Uuid;
 
@@ -101,19 +102,19 @@ pub fn admit(registry: &Registry, objects: Vec<v1::Object>, mode: &Mode, author:
 pub fn check(input: &Input, violations: &mut Vec<Violation>) {
     let (place, meta) = (format!("{}meta", input.place), &input.meta);
     let mut refuse = |field: &str, why: String| violations.push(Violation::new(join(&place, field), why));
-    if !is_dns_label(&meta.name) {
+    if !is_label(&meta.name) {
         refuse("name", dns_label_wanted(&meta.name));
     }
     match (input.kind.is_in_project, meta.project.as_str()) {
         (true, "") => refuse("project", "missing; name the project that it lives in".into()),
-        (true, project) if !is_dns_label(project) => refuse("project", dns_label_wanted(project)),
+        (true, project) if !is_label(project) => refuse("project", dns_label_wanted(project)),
         (false, project) if !project.is_empty() => {
             refuse("project", format!("must be empty: a {} lives in no project", input.kind.name));
         }
         _ => {}
     }
     for project in &meta.shared_with {
-        if project != "*" && !is_dns_label(project) {
+        if project != "*" && !is_label(project) {
             refuse("shared_with", format!("`{}` is neither a project nor `*`", project.replace('\0', "")));
         }
     }
@@ -145,12 +146,6 @@ fn check_entries(entries: &HashMap<String, String>, place: &str, longest: usize,
     }
 }
 
-/// RFC 1123: 1 to 63 of a-z, 0-9 and -, neither first nor last a -.
-pub fn is_dns_label(name: &str) -> bool {
-    let is_inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    !name.is_empty() && name.len() <= 63 && name.bytes().all(is_inner) && !name.starts_with('-') && !name.ends_with('-')
-}
-
 fn dns_label_wanted(found: &str) -> String {
     if found.is_empty() {
         return "missing; give 1 to 63 of a-z, 0-9 and -".into();
@@ -161,16 +156,6 @@ fn dns_label_wanted(found: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn names_are_dns_labels() {
-        for good in ["a", "web-1", "0", &"a".repeat(63)] {
-            assert!(is_dns_label(good), "{good}");
-        }
-        for bad in ["", "-a", "a-", "A", "a.b", "a_b", "ä", "a\0", &"a".repeat(64)] {
-            assert!(!is_dns_label(bad), "{bad:?}");
-        }
-    }
 
     #[test]
     fn all_that_is_wrong_is_said_at_once() {

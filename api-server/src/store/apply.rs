@@ -74,7 +74,7 @@ impl Store {
     ) -> Result<v1::ApplyResponse> {
         let commits = !options.validate_only;
         let request_id = if commits { options.request_id.as_str() } else { "" };
-        let ticket = Ticket::new(cause, request_id, &format!("{mode:?}"), &request)?;
+        let ticket = Ticket::new(&self.secrets, cause, request_id, &format!("{mode:?}"), &request)?;
         let registry = self.registry_for(&request.objects).await?;
         let inputs = admit(&registry, std::mem::take(&mut request.objects), &mode, &Author::User)?;
         let writes_kinds = inputs.iter().any(|input| input.kind.name == v1::ObjectKind::KIND);

@@ -51,10 +51,15 @@ impl Store {
         let keys = request.items.iter().map(|item| key_of(item, caller)).collect::<Result<Vec<_>>>()?;
         let asked = Arc::new(keys);
         let (store, keys) = (self.clone(), asked.clone());
+        let identity: Arc<str> = caller.cause.actor.as_str().into();
         let mut answers = self
             .write(move |tx| {
-                let (store, asked) = (store.clone(), asked.clone());
-                async move { store.take_and_read(tx, replica, &asked).await }.boxed()
+                let (store, asked, identity) = (store.clone(), asked.clone(), identity.clone());
+                let outcome = async move {
+                    replicas::check_alive(tx, replica, &identity).await?;
+                    store.take_and_read(tx, replica, &asked).await
+                };
+                outcome.boxed()
             })
             .await?;
         // A key that is named twice is begun once.
@@ -136,7 +141,6 @@ async fn take(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<BTree
     let ids = keys.iter().map(|(id, ..)| *id).collect::<Vec<_>>();
     let controllers = keys.iter().map(|(_, controller, _)| controller.as_str()).collect::<Vec<_>>();
     let kinds = keys.iter().map(|(.., kind)| kind.as_str()).collect::<Vec<_>>();
-    replicas::check_alive(tx, replica).await?;
     let lock = tx
         .prepare_cached(
             "SELECT w.object_id, w.controller, w.kind, w.holder,

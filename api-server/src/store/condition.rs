@@ -1,8 +1,10 @@
 //! Filters as SQL: every name and value of the filter's text becomes a bound parameter.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use serde_json::Value;
+use threeport::codec::TIMES;
 use threeport::kind::{Kind, Step};
 use tokio_postgres::types::ToSql;
 
@@ -60,13 +62,11 @@ impl Condition {
             Field::Text(sql) => Ok(self.text(&sql, operator, value)),
             Field::Json(sql) => Ok(self.json(&sql, operator, value)),
             Field::Time(column) => {
-                let place = self.bind(value.to_owned());
                 let sign =
                     sign(operator).ok_or_else(|| invalid(format!("`:` does not go with `{}`", path.join("."))))?;
-                if !is_time(value) {
-                    return Err(invalid(format!("`{value}` is not a time such as `2026-01-31T12:00:00Z`")));
-                }
-                Ok(format!("({column} {sign} {place}::text::timestamptz)"))
+                let time = time(value)
+                    .ok_or_else(|| invalid(format!("`{value}` is not a time such as `2026-01-31T12:00:00Z`")))?;
+                Ok(format!("({column} {sign} {}::timestamptz)", self.bind(time)))
             }
         }
     }
@@ -136,17 +136,16 @@ impl Condition {
             }
             Operator::Equal => format!("({text} = {}::text)", self.bind(value.to_owned())),
             Operator::Unequal => format!("({text} IS DISTINCT FROM {}::text)", self.bind(value.to_owned())),
-            _ if value.parse::<f64>().is_ok_and(f64::is_finite) => {
-                let sign = sign(operator).unwrap_or("=");
-                let number = self.bind(value.to_owned());
-                format!(
-                    "(CASE WHEN {text} ~ '^-?[0-9]{{1,30}}([.][0-9]{{1,30}})?$' THEN {text}::numeric END
-                      {sign} {number}::text::numeric)"
-                )
-            }
             _ => {
                 let sign = sign(operator).unwrap_or("=");
-                format!("({text} {sign} {}::text)", self.bind(value.to_owned()))
+                match number(value) {
+                    Some(number) => format!(
+                        "(CASE WHEN {text} ~ '^-?[0-9]{{1,30}}([.][0-9]{{1,30}})?$' THEN {text}::numeric END
+                          {sign} {}::text::numeric)",
+                        self.bind(number)
+                    ),
+                    None => format!("({text} {sign} {}::text)", self.bind(value.to_owned())),
+                }
             }
         }
     }
@@ -178,9 +177,19 @@ fn is_sensitive(kind: &Kind, names: &[&str]) -> bool {
     })
 }
 
-/// RFC 3339: what the database would refuse must not reach it.
-fn is_time(text: &str) -> bool {
-    text.starts_with(|first: char| first.is_ascii_digit()) && text.parse::<prost_types::Timestamp>().is_ok()
+/// RFC 3339, whose years have four digits: the database would refuse later ones.
+fn time(text: &str) -> Option<SystemTime> {
+    let time = text.parse::<prost_types::Timestamp>().ok()?;
+    if !TIMES.contains(&time.seconds) {
+        return None;
+    }
+    SystemTime::try_from(time).ok()
+}
+
+/// A finite number without exponent, which the database would refuse a large one of.
+fn number(text: &str) -> Option<String> {
+    let number = text.parse::<f64>().ok().filter(|number| number.is_finite())?;
+    Some(if text.contains(['e', 'E']) { number.to_string() } else { text.to_owned() })
 }
 
 #[cfg(test)]

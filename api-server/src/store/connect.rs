@@ -14,6 +14,10 @@ use crate::error::{Error, Result};
 const POOL_SIZE: usize = 16;
 /// How long a request waits for a connection before it is told to retry.
 const WAIT: Duration = Duration::from_secs(10);
+/// How long a database may leave unanswered what was sent to it.
+const SILENCE: Duration = Duration::from_secs(30);
+/// Unless the URL's options say otherwise.
+const LONGEST_STATEMENT: Duration = Duration::from_mins(1);
 /// How often a lost race for the table of the migration lock is run again.
 const LOCK_ATTEMPTS: u32 = 10;
 
@@ -27,8 +31,9 @@ mod schema {
 impl Store {
     /// Connects to a database; `url` as libpq understands it.
     pub fn connect(url: &str, secrets: Keyring) -> Result<Self> {
-        let config: tokio_postgres::Config =
+        let mut config: tokio_postgres::Config =
             url.parse().map_err(|error| Error::Configuration(format!("invalid database URL: {error}")))?;
+        limit_time(&mut config);
         let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         let timeouts = Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) };
         let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
@@ -45,9 +50,13 @@ impl Store {
         self.make_migration_lock().await?;
         let mut guard = self.pool.get().await?;
         let lock = guard.transaction().await?;
+        // Another server's migration, and our own, take the time that they need.
+        lock.execute("SET LOCAL statement_timeout = 0", &[]).await?;
         lock.execute("SELECT 1 FROM migration_lock FOR UPDATE", &[]).await?;
         let mut connection = self.pool.get().await?;
+        connection.batch_execute("SET statement_timeout = 0").await?;
         schema::migrations::runner().run_async(&mut **connection.as_mut()).await.map_err(Box::new)?;
+        connection.batch_execute("RESET statement_timeout").await?;
         lock.commit().await?;
         Ok(())
     }
@@ -91,6 +100,19 @@ impl Store {
         self.pool.get().await?.batch_execute("").await?;
         Ok(())
     }
+}
+
+/// A database that is gone without a word is given up, and so is a statement without an end.
+pub fn limit_time(config: &mut tokio_postgres::Config) {
+    config
+        .connect_timeout(WAIT)
+        .tcp_user_timeout(SILENCE)
+        .keepalives_idle(SILENCE / 3)
+        .keepalives_interval(SILENCE / 3)
+        .keepalives_retries(2);
+    let limit = format!("-c statement_timeout={}", LONGEST_STATEMENT.as_millis());
+    let options = config.get_options().map_or_else(|| limit.clone(), |given| format!("{limit} {given}"));
+    config.options(options);
 }
 
 fn is_creation_race(error: &tokio_postgres::Error) -> bool {

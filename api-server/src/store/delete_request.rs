@@ -30,7 +30,7 @@ impl Store {
         let kind = self.kind(&request.kind).await?;
         let commits = !request.validate_only;
         let request_id = if commits { request.request_id.as_str() } else { "" };
-        let ticket = Ticket::new(cause, request_id, "delete", &request)?;
+        let ticket = Ticket::new(&self.secrets, cause, request_id, "delete", &request)?;
         let is_kind = kind.name == v1::ObjectKind::KIND;
         let job = Arc::new(Job { store: self.clone(), kind, request, ticket, cause: cause.clone() });
         let response = self

@@ -1,6 +1,6 @@
 //! What happened to objects lately, newest first.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use serde::{Deserialize, Serialize};
 use threeport::v1::{Event, EventsRequest, EventsResponse, ObjectReference};
@@ -13,25 +13,30 @@ use crate::error::{Error, Result};
 const DEFAULT_SIZE: i64 = 100;
 const LARGEST_SIZE: i64 = 1000;
 
-/// Those about a name include those about what the object of that name owns. Empty texts let everything pass.
+/// Empty texts let everything pass.
 const EVENTS: &str = "
+    SELECT e.* FROM events e
+    WHERE ($1 = '' OR e.project = $1) AND ($2 = '' OR e.kind = $2) AND $3 = '' AND (e.last_seen_at, e.id) < ($4, $5)
+    ORDER BY e.last_seen_at DESC, e.id DESC LIMIT $6";
+
+/// Those about a name include those about what the object of that name owns, and those about namesakes that are gone.
+const EVENTS_OF_NAME: &str = "
     WITH RECURSIVE closure (id) AS (
-        SELECT o.id FROM objects o
-        WHERE $3 <> '' AND o.name = $3 AND ($1 = '' OR o.project = $1) AND ($2 = '' OR o.kind = $2)
+        SELECT o.id FROM objects o WHERE o.name = $3 AND ($1 = '' OR o.project = $1) AND ($2 = '' OR o.kind = $2)
         UNION ALL
         SELECT o.id FROM closure c JOIN objects o ON o.owner_id = c.id
+    ), about (id) AS (
+        SELECT e.id FROM closure c JOIN events e ON e.object_id = c.id WHERE $1 = '' OR e.project = $1
+        UNION
+        SELECT e.id FROM events e WHERE e.name = $3 AND ($1 = '' OR e.project = $1) AND ($2 = '' OR e.kind = $2)
     )
-    SELECT e.* FROM events e
-    WHERE ($1 = '' OR e.project = $1)
-      AND (CASE WHEN $3 = '' THEN $2 = '' OR e.kind = $2
-           ELSE e.object_id IN (SELECT id FROM closure) OR (e.name = $3 AND ($2 = '' OR e.kind = $2)) END)
-      AND (e.last_seen_at, e.id) < ($4, $5)
+    SELECT e.* FROM about JOIN events e USING (id) WHERE (e.last_seen_at, e.id) < ($4, $5)
     ORDER BY e.last_seen_at DESC, e.id DESC LIMIT $6";
 
 /// Where a page ended.
 #[derive(Serialize, Deserialize)]
 struct Last {
-    micros: u64,
+    micros: i64,
     id: Uuid,
 }
 
@@ -47,7 +52,7 @@ impl Store {
         let question = ["events", project, &kind, &request.name];
         let last: Option<Last> = page::after(&question, &request.page_token)?;
         let (before, id) = match &last {
-            Some(last) => (UNIX_EPOCH + Duration::from_micros(last.micros), last.id),
+            Some(last) => (page::time(last.micros)?, last.id),
             // A day ahead: clocks of servers may differ.
             None => (SystemTime::now() + Duration::from_hours(24), Uuid::max()),
         };
@@ -55,7 +60,8 @@ impl Store {
         let limit = size + 1;
         let params: [&(dyn tokio_postgres::types::ToSql + Sync); 6] =
             [&project, &kind, &request.name, &before, &id, &limit];
-        let mut rows = statement::query(&connection, EVENTS, &params).await?;
+        let sql = if request.name.is_empty() { EVENTS } else { EVENTS_OF_NAME };
+        let mut rows = statement::query(&connection, sql, &params).await?;
         let has_more = i64::try_from(rows.len()).is_ok_and(|found| found > size);
         rows.truncate(usize::try_from(size).unwrap_or(usize::MAX));
         let next_page_token = match rows.last().filter(|_| has_more) {
@@ -67,8 +73,7 @@ impl Store {
 }
 
 fn last_of(row: &Row) -> Last {
-    let since = row.get::<_, SystemTime>("last_seen_at").duration_since(UNIX_EPOCH).unwrap_or_default();
-    Last { micros: u64::try_from(since.as_micros()).unwrap_or(u64::MAX), id: row.get("id") }
+    Last { micros: page::micros(row.get("last_seen_at")), id: row.get("id") }
 }
 
 fn event(row: &Row) -> Event {

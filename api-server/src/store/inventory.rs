@@ -10,7 +10,7 @@ use tokio_postgres::Row;
 use uuid::Uuid;
 
 use super::Store;
-use super::work::parse_id;
+use super::work::{Caller, parse_id};
 use crate::error::{Error, Result};
 
 const COLUMNS: &str = "instance_id, runtime_id, api_version, kind, namespace, name, uid, applied_hash, managed_hash, \
@@ -178,7 +178,12 @@ impl<'a> Keys<'a> {
 
 impl Store {
     /// Lists what workload instances have on a runtime, page by page.
-    pub async fn list_inventory(&self, request: ListInventoryRequest) -> Result<ListInventoryResponse> {
+    pub async fn list_inventory(
+        &self,
+        request: ListInventoryRequest,
+        caller: Caller<'_>,
+    ) -> Result<ListInventoryResponse> {
+        caller.check_workloads()?;
         let runtime = parse_id("runtime_id", &request.runtime_id)?;
         let instances =
             request.instance_ids.iter().map(|id| parse_id("instance_ids", id)).collect::<Result<Vec<_>>>()?;
@@ -263,6 +268,8 @@ mod tests {
         let entry = InventoryEntry { resource: Some(resource), instance_id: id.to_string(), ..Default::default() };
         let (instance, key) = parse_token(&token(&entry)).unwrap();
         assert_eq!((instance, key), (id, ["v1".into(), "Node".into(), String::new(), "a".into()]));
+        let forged = URL_SAFE_NO_PAD.encode(format!("{id}\nv1\nNode\n\na\0"));
+        assert_eq!(parse_token(&forged).unwrap_err().reason(), "Invalid");
         assert_eq!(parse_token("nonsense").unwrap_err().reason(), "Invalid");
     }
 }

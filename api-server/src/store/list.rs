@@ -1,7 +1,7 @@
 //! Lists: a page of a kind's objects in one snapshot, with the position to watch from.
 
 use std::fmt::Write;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::UNIX_EPOCH;
 
 use deadpool_postgres::Transaction;
 use serde::{Deserialize, Serialize};
@@ -119,8 +119,7 @@ impl Order {
             Column::CreatedAt => row.created_at,
             Column::UpdatedAt => row.updated_at,
         };
-        let micros = time.duration_since(UNIX_EPOCH).unwrap_or_default().as_micros();
-        Last { name: row.name.clone(), time: i64::try_from(micros).unwrap_or(i64::MAX), id: row.id, position }
+        Last { name: row.name.clone(), time: page::micros(time), id: row.id, position }
     }
 }
 
@@ -139,18 +138,13 @@ fn condition(kind: &Kind, request: &ListObjectsRequest, order: &Order, last: Opt
     if let Some(last) = last {
         let value = match order.column {
             Column::Name => condition.bind(last.name.clone()),
-            Column::CreatedAt | Column::UpdatedAt => condition.bind(time(last.time)?),
+            Column::CreatedAt | Column::UpdatedAt => condition.bind(page::time(last.time)?),
         };
         let id = condition.bind(last.id);
         let sign = if order.is_descending { "<" } else { ">" };
         let _ = write!(condition.sql, " AND ({}, o.id) {sign} ({value}, {id})", order.sql());
     }
     Ok(condition)
-}
-
-fn time(micros: i64) -> Result<SystemTime> {
-    let since = u64::try_from(micros).ok().map(Duration::from_micros);
-    since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or_else(|| Error::invalid("page_token", "not a token"))
 }
 
 async fn select(tx: &Transaction<'_>, order: &Order, mut condition: Condition, limit: i64) -> Result<Vec<Row>> {
@@ -164,8 +158,7 @@ async fn select(tx: &Transaction<'_>, order: &Order, mut condition: Condition, l
         order.sql()
     );
     let params = condition.params.iter().map(|param| param.as_ref() as &(dyn ToSql + Sync)).collect::<Vec<_>>();
-    // A connection keeps what it has prepared for ever, and filters have no end of shapes.
-    Ok(tx.query(&sql, &params).await?.iter().map(Row::from).collect())
+    Ok(statement::query_once(tx, &sql, &params).await?.iter().map(Row::from).collect())
 }
 
 /// The newest position of the snapshot.

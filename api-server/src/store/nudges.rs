@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio_postgres::{AsyncMessage, Config, NoTls};
 
 use super::Store;
+use super::connect::limit_time;
 use crate::error::Chain;
 
 /// A pause between attempts to connect.
@@ -53,6 +54,8 @@ pub async fn listen(store: &Store, database: &Config) {
 }
 
 async fn listen_once(store: &Store, database: &Config) -> Result<(), tokio_postgres::Error> {
+    let mut database = database.clone();
+    limit_time(&mut database);
     let (client, mut connection) = database.connect(NoTls).await?;
     let subscribe = format!("LISTEN {}; LISTEN {}", Channel::Committed.name(), Channel::Positioned.name());
     let receive = async {

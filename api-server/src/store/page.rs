@@ -1,10 +1,14 @@
 //! Page sizes and page tokens: opaque, and good only for the question that they were given for.
 
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::digest::{SHA256, digest};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
+use threeport::json::check_nul;
 
 use crate::error::{Error, Result};
 
@@ -30,8 +34,26 @@ pub fn after<T: DeserializeOwned>(question: &[&str], token: &str) -> Result<Opti
     }
     let wrong = || Error::invalid("page_token", "not a token of this question; ask for the first page again");
     let content = URL_SAFE_NO_PAD.decode(token).map_err(|_| wrong())?;
-    let (asked, last): (String, T) = serde_json::from_slice(&content).map_err(|_| wrong())?;
+    let content: Value = serde_json::from_slice(&content).map_err(|_| wrong())?;
+    let mut violations = Vec::new();
+    check_nul(&content, "page_token", &mut violations);
+    if !violations.is_empty() {
+        return Err(wrong());
+    }
+    let (asked, last): (String, T) = serde_json::from_value(content).map_err(|_| wrong())?;
     if asked == fingerprint(question) { Ok(Some(last)) } else { Err(wrong()) }
+}
+
+/// A time that a token holds as microseconds, as the database keeps it.
+pub fn time(micros: i64) -> Result<SystemTime> {
+    let since = u64::try_from(micros).ok().map(Duration::from_micros);
+    since.and_then(|since| UNIX_EPOCH.checked_add(since)).ok_or_else(|| Error::invalid("page_token", "not a token"))
+}
+
+/// What [`time`] reads.
+pub fn micros(time: SystemTime) -> i64 {
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since.as_micros()).unwrap_or(i64::MAX)
 }
 
 fn fingerprint(question: &[&str]) -> String {
@@ -49,6 +71,8 @@ mod tests {
         for (question, token) in [(["workload", "other"], token.as_str()), (["workload", "default"], "x")] {
             assert!(after::<(String, i64)>(&question, token).is_err());
         }
+        let forged = super::token(&["workload", "default"], &("web\0", 7)).unwrap();
+        assert!(after::<(String, i64)>(&["workload", "default"], &forged).is_err());
         assert_eq!(size(0, 100, 1000).unwrap(), 100);
         assert_eq!(size(5000, 100, 1000).unwrap(), 1000);
         assert!(size(-1, 100, 1000).is_err());

@@ -17,6 +17,9 @@ use super::{Store, delete, read, statement};
 use crate::error::{Error, Result};
 use crate::rules;
 
+/// Objects that one transaction may write, children of composites included.
+const MAX_DRAFTS: usize = 2000;
+
 /// A project that objects of the plan live in.
 #[derive(Clone, Debug)]
 pub struct Home {
@@ -63,6 +66,10 @@ impl<'a> Plan<'a> {
         let mut level = inputs.into_iter().map(|input| (format!("{}spec", input.place), input)).collect::<Vec<_>>();
         while !level.is_empty() {
             let first = self.drafts.len();
+            if first + level.len() > MAX_DRAFTS {
+                let much = format!("more than {MAX_DRAFTS} objects with the children of composites; split the request");
+                return Err(Error::invalid("objects", much));
+            }
             let rows = self.lock_named(level.iter().map(|(_, input)| input)).await?;
             self.find_homes(level.iter().map(|(_, input)| input)).await?;
             // Projects first: what lives in them takes their defaults.

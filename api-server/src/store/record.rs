@@ -46,7 +46,12 @@ impl Store {
     }
 
     /// Tells which of the ids are those of deleted objects.
-    pub async fn check_tombstones(&self, request: CheckTombstonesRequest) -> Result<CheckTombstonesResponse> {
+    pub async fn check_tombstones(
+        &self,
+        request: CheckTombstonesRequest,
+        caller: Caller<'_>,
+    ) -> Result<CheckTombstonesResponse> {
+        caller.check_workloads()?;
         if request.ids.len() > MAX_IDS {
             return Err(Error::TooMuch(format!("{} ids; send at most {MAX_IDS} at a time", request.ids.len())));
         }

@@ -1,8 +1,10 @@
 //! Replicas of controllers: one row that is renewed, whatever the replica holds. An expired id never comes back to life.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
+use futures::FutureExt;
 use threeport::v1::{RenewRequest, RenewResponse};
 use uuid::Uuid;
 
@@ -23,7 +25,12 @@ impl Store {
         }
         let replica = parse_id("replica", &request.replica)?;
         let is_alive = if request.leave {
-            self.write(move |tx| Box::pin(leave(tx, replica))).await?;
+            let identity: Arc<str> = caller.cause.actor.as_str().into();
+            self.write(move |tx| {
+                let identity = identity.clone();
+                async move { leave(tx, replica, &identity).await }.boxed()
+            })
+            .await?;
             false
         } else {
             self.extend(replica, &caller.cause.actor).await?
@@ -42,7 +49,8 @@ impl Store {
             .prepare_cached(
                 "INSERT INTO replicas AS r (id, identity, expires_at)
                  VALUES ($1, $2, clock_timestamp() + $3 * interval '1 second')
-                 ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at WHERE r.expires_at > clock_timestamp()",
+                 ON CONFLICT (id) DO UPDATE SET expires_at = excluded.expires_at
+                 WHERE r.expires_at > clock_timestamp() AND r.identity = excluded.identity",
             )
             .await?;
         let renewed = connection.execute(&statement, &[&replica, &identity, &TIME_TO_LIVE.as_secs_f64()]).await?;
@@ -76,12 +84,14 @@ impl Store {
     }
 }
 
-/// Fails unless the replica is alive; keeps it from being swept before this transaction ends.
-pub async fn check_alive(tx: &Transaction<'_>, replica: Uuid) -> Result<()> {
+/// Fails unless the replica is alive and this identity's; keeps it from being swept before this transaction ends.
+pub async fn check_alive(tx: &Transaction<'_>, replica: Uuid, identity: &str) -> Result<()> {
     let statement = tx
-        .prepare_cached("SELECT FROM replicas WHERE id = $1 AND expires_at > clock_timestamp() FOR KEY SHARE")
+        .prepare_cached(
+            "SELECT FROM replicas WHERE id = $1 AND identity = $2 AND expires_at > clock_timestamp() FOR KEY SHARE",
+        )
         .await?;
-    match tx.query_opt(&statement, &[&replica]).await? {
+    match tx.query_opt(&statement, &[&replica, &identity]).await? {
         Some(_) => Ok(()),
         None => Err(Error::Precondition {
             reason: "LeaseLost",
@@ -90,9 +100,11 @@ pub async fn check_alive(tx: &Transaction<'_>, replica: Uuid) -> Result<()> {
     }
 }
 
-async fn leave(tx: &Transaction<'_>, replica: Uuid) -> Result<u64> {
-    tx.execute("UPDATE replicas SET expires_at = '-infinity' WHERE id = $1", &[&replica]).await?;
-    release(tx, replica).await
+/// Ends a replica of this identity; another's goes on.
+async fn leave(tx: &Transaction<'_>, replica: Uuid, identity: &str) -> Result<u64> {
+    let sql = "UPDATE replicas SET expires_at = '-infinity' WHERE id = $1 AND identity = $2";
+    let ended = tx.execute(sql, &[&replica, &identity]).await?;
+    if ended == 0 { Ok(0) } else { release(tx, replica).await }
 }
 
 /// Makes due all that a dead replica held. Its row is locked first: no Begin is half-way.

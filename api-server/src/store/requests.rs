@@ -2,11 +2,10 @@
 
 use deadpool_postgres::Transaction;
 use prost::{Message, Name};
-use ring::digest::{SHA256, digest};
 use serde_json::Value;
 use threeport::json::{from_json, to_json};
 
-use super::{Cause, statement};
+use super::{Cause, Keyring, statement};
 use crate::error::{Error, Result};
 
 const MAX_LENGTH: usize = 64;
@@ -17,21 +16,29 @@ pub struct Ticket {
     identity: String,
     /// Empty: the caller gave none.
     id: String,
-    fingerprint: Vec<u8>,
+    /// With each key, the newest first: the keys may have changed since the request came first.
+    fingerprints: Vec<Vec<u8>>,
 }
 
 impl Ticket {
     /// `method` and `request` are what a repetition has to be the same in.
-    pub fn new<M: Message + Name>(cause: &Cause, id: &str, method: &str, request: &M) -> Result<Self> {
+    pub fn new<M: Message + Name>(
+        keyring: &Keyring,
+        cause: &Cause,
+        id: &str,
+        method: &str,
+        request: &M,
+    ) -> Result<Self> {
         if id.len() > MAX_LENGTH || id.contains('\0') {
             return Err(Error::invalid("request_id", format!("at most {MAX_LENGTH} characters, and no NUL")));
         }
-        let mut text = format!("{method}\n");
+        let mut fingerprints = Vec::new();
         if !id.is_empty() {
+            let mut text = format!("{method}\n");
             write_sorted(&to_json(request), &mut text);
+            fingerprints = keyring.fingerprints(&text);
         }
-        let fingerprint = digest(&SHA256, text.as_bytes()).as_ref().to_vec();
-        Ok(Self { identity: cause.actor.clone(), id: id.to_owned(), fingerprint })
+        Ok(Self { identity: cause.actor.clone(), id: id.to_owned(), fingerprints })
     }
 
     /// The answer given before, if this is a repetition; else the id is taken, for this transaction alone.
@@ -45,7 +52,7 @@ impl Ticket {
              ON CONFLICT (identity, request_id) DO UPDATE
              SET fingerprint = excluded.fingerprint, response = 'null', at = now()
              WHERE r.at < now() - interval '24 hours'",
-            &[&self.identity, &self.id, &self.fingerprint],
+            &[&self.identity, &self.id, &self.fingerprints[0]],
         )
         .await?;
         if taken > 0 {
@@ -53,7 +60,7 @@ impl Ticket {
         }
         let sql = "SELECT fingerprint, response FROM request_ids WHERE identity = $1 AND request_id = $2";
         let row = statement::query_one(tx, sql, &[&self.identity, &self.id]).await?;
-        if row.get::<_, Vec<u8>>("fingerprint") != self.fingerprint {
+        if !self.fingerprints.contains(&row.get("fingerprint")) {
             return Err(Error::RequestIdReused(self.id.clone()));
         }
         from_json(row.get("response")).map(Some).map_err(|error| Error::Corrupt(format!("stored answer: {error}")))

@@ -15,7 +15,7 @@ use crate::error::{Error, Result};
 use crate::rules;
 
 /// Users of a changed definition that are looked at for those that it no longer fits.
-const USERS: i64 = 200;
+const USERS: i64 = 100;
 
 impl Plan<'_> {
     /// One result for each input, in their order; the children of composites inside.
@@ -24,6 +24,7 @@ impl Plan<'_> {
         let unsettled = read::unsettled(self.tx, &ids).await?;
         let owners = rows.values().filter_map(|row| row.owner_id).collect::<Vec<_>>();
         let owners = read::references(self.tx, &owners).await?;
+        let children_of = self.children();
         let mut results = HashMap::new();
         // Children come after their parents in the plan: from the back, each is there when its parent takes it.
         for (index, draft) in self.drafts.iter().enumerate().rev() {
@@ -31,7 +32,8 @@ impl Plan<'_> {
             let owner = row.owner_id.and_then(|id| owners.get(&id).cloned());
             let settled = !unsettled.contains(&row.id);
             let object = self.store.object_of(&draft.kind, row, owner, settled, Visibility::Redacted)?;
-            let mut children = self.children_of(index).filter_map(|child| results.remove(&child)).collect::<Vec<_>>();
+            let children = children_of.get(&index).into_iter().flatten();
+            let mut children = children.filter_map(|child| results.remove(child)).collect::<Vec<_>>();
             children.extend(self.dropped_results(draft.id)?);
             let warnings = draft.warnings.clone();
             let outcome = draft.outcome().to_owned();
@@ -44,9 +46,15 @@ impl Plan<'_> {
         Ok(inputs.iter().filter_map(|input| results.remove(indexes.get(&input.key())?)).collect())
     }
 
-    fn children_of(&self, parent: usize) -> impl Iterator<Item = usize> {
-        let children = self.drafts.iter().enumerate();
-        children.filter(move |(_, draft)| draft.author == Author::Composite(parent)).map(|(index, _)| index)
+    /// The children of the plan's composites, all by index.
+    fn children(&self) -> HashMap<usize, Vec<usize>> {
+        let mut children: HashMap<usize, Vec<usize>> = HashMap::new();
+        for (index, draft) in self.drafts.iter().enumerate() {
+            if let Author::Composite(parent) = draft.author {
+                children.entry(parent).or_default().push(index);
+            }
+        }
+        children
     }
 
     fn dropped_results(&self, owner: Uuid) -> Result<Vec<ApplyResult>> {
@@ -66,9 +74,13 @@ impl Plan<'_> {
             if draft.kind.name != pins::DEFINITION || draft.before.is_none() || !draft.is_spec_changed() {
                 continue;
             }
-            let users = self.users_of(draft.id, &drafted).await?;
+            let (users, unseen) = self.users_of(draft.id, &drafted).await?;
             let uses = self.uses_of(&users).await?;
             let mut warnings = Vec::new();
+            if unseen > 0 {
+                warnings
+                    .push(format!("{unseen} more of its instances were not looked at; watch them for `ValuesInvalid`"));
+            }
             for user in users {
                 warnings.extend(self.misfit(&user, index, &uses)?);
             }
@@ -91,14 +103,17 @@ impl Plan<'_> {
         Ok((!violations.is_empty()).then_some(text))
     }
 
-    async fn users_of(&self, id: Uuid, except: &[Uuid]) -> Result<Vec<Row>> {
+    /// The first users, and how many more there are.
+    async fn users_of(&self, id: Uuid, except: &[Uuid]) -> Result<(Vec<Row>, i64)> {
         let sql = format!(
-            "SELECT {} FROM object_refs r JOIN objects o ON o.id = r.from_id
+            "SELECT {}, count(*) OVER () AS total FROM object_refs r JOIN objects o ON o.id = r.from_id
              WHERE r.to_id = $1 AND o.id <> ALL($2) AND o.deleted_at IS NULL
                AND o.spec ->> 'definition_generation' IS NULL ORDER BY o.id LIMIT $3",
             row::COLUMNS
         );
-        Ok(statement::query(self.tx, &sql, &[&id, &except, &USERS]).await?.iter().map(Row::from).collect())
+        let rows = statement::query(self.tx, &sql, &[&id, &except, &USERS]).await?;
+        let total = rows.first().map_or(0, |row| row.get("total"));
+        Ok((rows.iter().map(Row::from).collect(), (total - USERS).max(0)))
     }
 
     async fn uses_of(&self, users: &[Row]) -> Result<HashMap<Uuid, Vec<Row>>> {

@@ -7,6 +7,7 @@ use std::collections::HashMap;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use ring::aead::{AES_256_GCM, Aad, LessSafeKey, NONCE_LEN, Nonce, UnboundKey};
+use ring::hmac;
 use ring::rand::{SecureRandom, SystemRandom};
 use serde_json::Value;
 use threeport::kind::Kind;
@@ -22,6 +23,8 @@ const BATCH: i64 = 200;
 /// The keys for sensitive values. Never printed.
 pub struct Keyring {
     keys: Vec<(String, LessSafeKey)>,
+    /// Of the same keys, in the same order.
+    fingerprints: Vec<hmac::Key>,
 }
 
 impl std::fmt::Debug for Keyring {
@@ -38,7 +41,13 @@ impl Keyring {
         if keys.is_empty() {
             return Err(Error::Configuration("the encryption key file has no key; write a line `id:base64`".into()));
         }
-        Ok(Self { keys })
+        let (keys, fingerprints) = keys.into_iter().unzip();
+        Ok(Self { keys, fingerprints })
+    }
+
+    /// What a text is recognized by later, telling nothing of it: with each key, that which encrypts first.
+    pub fn fingerprints(&self, text: &str) -> Vec<Vec<u8>> {
+        self.fingerprints.iter().map(|key| hmac::sign(key, text.as_bytes()).as_ref().to_vec()).collect()
     }
 
     /// Encrypts every sensitive value of a spec. A value that is what `previous` (in the clear) was keeps its ciphertext.
@@ -131,7 +140,7 @@ impl Keyring {
     }
 }
 
-fn parse_key(line_number: usize, line: &str) -> Result<(String, LessSafeKey)> {
+fn parse_key(line_number: usize, line: &str) -> Result<((String, LessSafeKey), hmac::Key)> {
     let invalid = |why: &str| Error::Configuration(format!("encryption key file, key {line_number}: {why}"));
     let (id, key) = line.split_once(':').ok_or_else(|| invalid("expected `id:base64`"))?;
     if id.is_empty() || !id.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-') {
@@ -139,7 +148,10 @@ fn parse_key(line_number: usize, line: &str) -> Result<(String, LessSafeKey)> {
     }
     let bytes = STANDARD.decode(key.trim()).map_err(|_| invalid("not base64"))?;
     let key = UnboundKey::new(&AES_256_GCM, &bytes).map_err(|_| invalid("expected 32 bytes"))?;
-    Ok((id.to_owned(), LessSafeKey::new(key)))
+    // One key for one purpose: that of fingerprints is derived.
+    let derived = hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), b"threeport request fingerprints");
+    let fingerprints = hmac::Key::new(hmac::HMAC_SHA256, derived.as_ref());
+    Ok(((id.to_owned(), LessSafeKey::new(key)), fingerprints))
 }
 
 fn bound_to(id: Uuid, place: &str) -> Aad<Vec<u8>> {

@@ -1,4 +1,5 @@
-//! Statements that each connection prepares once: a round trip less for every query.
+//! Statements that each connection prepares once: a round trip less for every query. Those made from what users write aren't
+//! kept: there is no end of them.
 
 use deadpool_postgres::GenericClient;
 use tokio_postgres::Row;
@@ -9,6 +10,15 @@ use crate::error::Result;
 pub async fn query<C: GenericClient + Sync>(client: &C, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Vec<Row>> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.query(&statement, params).await?)
+}
+
+/// For statements that are not likely to come again.
+pub async fn query_once<C: GenericClient + Sync>(
+    client: &C,
+    sql: &str,
+    params: &[&(dyn ToSql + Sync)],
+) -> Result<Vec<Row>> {
+    Ok(client.query(sql, params).await?)
 }
 
 pub async fn query_one<C: GenericClient + Sync>(client: &C, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row> {

@@ -12,6 +12,7 @@ use uuid::Uuid;
 use super::{Store, read, statement};
 use crate::error::{Error, Result};
 
+/// At most this many objects are waited for by one request.
 const MAX_OBJECTS: usize = 500;
 
 const STATES: &str = "
@@ -40,11 +41,14 @@ impl Store {
         }
         let connection = self.pool.get().await?;
         let (mut ids, mut gone) = (Vec::new(), Vec::new());
-        for reference in objects {
-            match self.named(&connection, reference).await {
-                Ok(id) => ids.push(id),
-                Err(Error::NotFound { .. }) if deleted => gone.push(reference),
-                Err(error) => return Err(error),
+        for (reference, id) in objects.iter().zip(self.named(&connection, objects).await?) {
+            match id {
+                Some(id) => ids.push(id),
+                None if deleted => gone.push(reference),
+                None => {
+                    let name = reference.name.replace('\0', "");
+                    return Err(Error::NotFound { kind: reference.kind.clone(), name });
+                }
             }
         }
         let rows = statement::query(&connection, STATES, &[&ids]).await?;
@@ -65,12 +69,28 @@ impl Store {
         Ok(WaitResponse { done, succeeded: done && rows.iter().all(is_ready), objects: states })
     }
 
-    /// The object that a reference names: the very one if it has an id, not a namesake that came after it.
-    async fn named<C: GenericClient + Sync>(&self, client: &C, reference: &ObjectReference) -> Result<Uuid> {
-        let kind = self.kind(&reference.kind).await?;
-        let row = read::find(client, &kind, &reference.project, &reference.name).await?;
-        let is_same = reference.id.is_empty() || reference.id == row.id.to_string();
-        if is_same { Ok(row.id) } else { Err(read::not_found(&kind, &reference.name)) }
+    /// The ids of what the references name, in their order: the very objects if they have ids, not namesakes that came after.
+    async fn named<C: GenericClient + Sync>(
+        &self,
+        client: &C,
+        references: &[ObjectReference],
+    ) -> Result<Vec<Option<Uuid>>> {
+        let (mut kinds, mut projects, mut names) = (Vec::new(), Vec::new(), Vec::new());
+        for reference in references {
+            kinds.push(self.kind(&reference.kind).await?.name.clone());
+            // Nothing that holds a NUL is stored, and no name is empty.
+            let is_storable = !reference.project.contains('\0') && !reference.name.contains('\0');
+            projects.push(if is_storable { reference.project.as_str() } else { "" });
+            names.push(if is_storable { reference.name.as_str() } else { "" });
+        }
+        let sql = "SELECT o.id FROM unnest($1::text[], $2::text[], $3::text[]) WITH ORDINALITY AS n (kind, project, name, place)
+                   LEFT JOIN objects o USING (kind, project, name) ORDER BY n.place";
+        let found = statement::query(client, sql, &[&kinds, &projects, &names]).await?;
+        let ids = found.iter().map(|row| row.get::<_, Option<Uuid>>("id"));
+        let is_same = |id: &Uuid, reference: &ObjectReference| {
+            reference.id.is_empty() || reference.id.eq_ignore_ascii_case(&id.to_string())
+        };
+        Ok(ids.zip(references).map(|(id, reference)| id.filter(|id| is_same(id, reference))).collect())
     }
 }
 

@@ -5,7 +5,10 @@ use std::time::Duration;
 
 use deadpool_postgres::Transaction;
 use futures::FutureExt;
-use threeport::v1::{BeginItem, ControllerReference, SweepRequest, SweepResponse, WakeItem, WakeRequest, WakeResponse};
+use threeport::object::Object as _;
+use threeport::v1::{
+    self, BeginItem, ControllerReference, SweepRequest, SweepResponse, WakeItem, WakeRequest, WakeResponse,
+};
 use uuid::Uuid;
 
 use super::{Cause, Store};
@@ -40,6 +43,12 @@ impl Caller<'_> {
             return Ok(());
         }
         Err(Error::Denied(format!("this token is not for controller `{name}` of kind `{kind}`; use that controller's")))
+    }
+
+    /// Refuses all but who runs workloads on clusters.
+    pub fn check_workloads(&self) -> Result<()> {
+        let workload_instance = v1::WorkloadInstance::KIND;
+        self.check(Some(&ControllerReference { kind: workload_instance.into(), name: workload_instance.into() }))
     }
 }
 
