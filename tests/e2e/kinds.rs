@@ -23,7 +23,7 @@ impl Reconciler for Moods {
         let size = context.object.spec["size"].as_i64().unwrap_or(1);
         let spec = to_struct(json!({ "image": "nginx", "replicas": size }));
         context.own(vec![v1::Object { kind: "workload".into(), meta: Some(meta), spec: Some(spec), status: None }]);
-        let ready = context.children().iter().all(|child| is_ready(child)) && !context.children().is_empty();
+        let ready = context.children().iter().all(is_ready) && !context.children().is_empty();
         context.set_status(json!({ "mood": if ready { "happy" } else { "waiting" } }));
         context.condition("Ready", ready, if ready { "Happy" } else { "Waiting" }, "waits for its workload");
         Ok(Next::Done)

@@ -34,7 +34,7 @@ pub use tptctl::Tptctl;
 pub use widget::{Widget, changed_widget_kind, widget_kind};
 
 /// The limit of waits: generous, since machines vary. What the design promises is a twentieth of it or less.
-pub const MINUTE: Duration = Duration::from_secs(60);
+pub const MINUTE: Duration = Duration::from_mins(1);
 
 /// What a test wants to be different from one API server and one process of controllers.
 #[derive(Clone, Debug)]

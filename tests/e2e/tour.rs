@@ -110,7 +110,7 @@ async fn contexts_are_kept_in_a_file_of_ones_own() {
     let wrong = system.tptctl.clone().with("THREEPORT_TOKEN", "wrong").run(&["get", "workload"]).await.failed();
     assert!(wrong.stderr.contains("token") && wrong.stdout.is_empty(), "{wrong:#?}");
     let away = system.tptctl.clone().with("THREEPORT_SERVER", &format!("http://127.0.0.1:{}", free_port()));
-    let away = tokio::time::timeout(Duration::from_secs(120), away.run(&["get", "workload"])).await;
+    let away = tokio::time::timeout(Duration::from_mins(2), away.run(&["get", "workload"])).await;
     let away = away.expect("an absent server is no hang").failed();
     assert!(away.stderr.contains("127.0.0.1") && !away.stderr.contains("panicked"), "{away:#?}");
 }

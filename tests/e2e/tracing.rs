@@ -16,7 +16,6 @@ use crate::system::*;
 #[derive(Clone, Debug)]
 struct Span {
     service: String,
-    name: String,
     trace: Vec<u8>,
     parent: Vec<u8>,
     end: u64,
@@ -41,7 +40,6 @@ impl TraceService for Receiver {
             for span in resource.scope_spans.into_iter().flat_map(|scope| scope.spans) {
                 let kept = Span {
                     service: service.clone(),
-                    name: span.name,
                     trace: span.trace_id,
                     parent: span.parent_span_id,
                     end: span.end_time_unix_nano,
