@@ -1,4 +1,7 @@
+use prost_reflect::prost::Message;
+use prost_reflect::prost_types::FileDescriptorSet;
 use prost_reflect::{DescriptorPool, MessageDescriptor, ServiceDescriptor};
+use protox::file::{FileResolver, GoogleFileResolver};
 use threeport::v1::{self, ObjectKindController, ObjectKindReference, ObjectMeta};
 
 use super::*;
@@ -25,9 +28,16 @@ message WidgetStatus {
 }
 "#;
 
+/// A kind of this file; its descriptor set brings a well-known type that ours don't import.
 fn spec_of(source: &str) -> ObjectKindSpec {
+    let any = GoogleFileResolver::new().open_file("google/protobuf/any.proto").unwrap();
+    let any = FileDescriptorSet { file: vec![any.file_descriptor_proto().clone()] };
+    let mut pool = POOL.clone();
+    pool.add_file_descriptor_set(any.clone()).unwrap();
+    let widget = synthesize::compile(&pool, "acme/v1/widget.proto", source).unwrap();
     ObjectKindSpec {
-        descriptor_set: synthesize::compile(&POOL, "acme/v1/widget.proto", source).unwrap(),
+        // Two serialized sets in a row are one set of both.
+        descriptor_set: [any.encode_to_vec(), widget].concat(),
         message: "acme.v1.Widget".into(),
         controllers: vec![ObjectKindController { name: "widget".into(), owns: vec!["workload".into()] }],
         references: vec![ObjectKindReference { field: "parts.definition".into(), kind: "workload-definition".into() }],
@@ -87,10 +97,11 @@ fn a_kind_without_the_shape_of_an_object_is_refused() {
         ("Tree tree = 5;", "`acme.v1.Leaf.key` is marked debug_redact or references in a message that contains itself"),
         ("google.protobuf.Any any = 5;", "`acme.v1.WidgetSpec.any` is a google.protobuf.Any"),
     ] {
-        let source = WIDGET
-            .replace("repeated Part parts = 4;", &format!("repeated Part parts = 4; {field}"))
-            .replace("import", "import \"google/protobuf/any.proto\";\nimport")
-            + "message Tree { repeated Tree branches = 1; Leaf leaf = 2; }\nmessage Leaf { string key = 1 [debug_redact = true]; }";
+        let source = WIDGET.replace("repeated Part parts = 4;", &format!("repeated Part parts = 4; {field}")).replacen(
+            "import",
+            "import \"google/protobuf/any.proto\";\nimport",
+            1,
+        ) + "message Tree { repeated Tree branches = 1; Leaf leaf = 2; }\nmessage Leaf { string key = 1 [debug_redact = true]; }";
         let told = descriptions(&check(&spec_of(&source), None));
         assert!(told.contains(why), "{told}");
     }
