@@ -14,6 +14,7 @@ mod refusals;
 mod replicas;
 mod rollout;
 mod secrets;
+#[path = "../system/mod.rs"]
 mod system;
 mod tour;
 mod tracing;

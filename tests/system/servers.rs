@@ -1,4 +1,4 @@
-//! The servers that all tests of this process share: Postgres, and Kubernetes with simulated nodes.
+//! The servers below a system: Postgres, and Kubernetes with simulated nodes. All tests of one process share them.
 
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
@@ -13,26 +13,33 @@ use super::binaries;
 pub struct Servers {
     pub postgres: Postgres,
     pub kubeconfig: String,
+    /// What the sandbox consists of, by name and process id.
+    pub kubernetes: Vec<(&'static str, u32)>,
     _sandbox: Mutex<Sandbox>,
 }
 
 /// Starts them when first asked for. They end with this process, and their folder is removed then.
 pub async fn shared() -> &'static Servers {
     static SERVERS: OnceCell<Servers> = OnceCell::const_new();
-    SERVERS.get_or_init(start).await
+    // Figures of the disk are not what tests are about.
+    SERVERS.get_or_init(|| start(&["fsync=off", "max_connections=500"])).await
 }
 
-async fn start() -> Servers {
+/// Starts them with these settings of Postgres.
+pub async fn start(settings: &[&str]) -> Servers {
     // Before anything is timed.
     tokio::task::spawn_blocking(binaries::build_once).await.expect("our programs can be built");
     let folder = directories::scratch().expect("temporary folders can be made").keep();
     remove_after_us(&folder.to_string_lossy());
     let port = ports::free(1).expect("loopback has free ports")[0];
-    // Figures of the disk are not what tests are about.
-    let settings = ["fsync=off", "max_connections=500"];
-    let postgres = Postgres::start_on(&folder.join("postgres"), port, &settings, &Told).await.expect("Postgres starts");
+    let postgres = Postgres::start_on(&folder.join("postgres"), port, settings, &Told).await.expect("Postgres starts");
     let sandbox = Sandbox::start(&folder.join("kubernetes"), &Told).await.expect("the sandbox starts");
-    Servers { postgres, kubeconfig: sandbox.kubeconfig().expect("it was written"), _sandbox: Mutex::new(sandbox) }
+    Servers {
+        postgres,
+        kubeconfig: sandbox.kubeconfig().expect("it was written"),
+        kubernetes: sandbox.processes().iter().map(|process| (process.spec().name, process.id())).collect(),
+        _sandbox: Mutex::new(sandbox),
+    }
 }
 
 /// Statics are never dropped: a shell waits for the end of this process, which closes the pipe, and removes the folder.

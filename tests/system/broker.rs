@@ -22,6 +22,11 @@ impl Broker {
         Self { url: nats.url(), nats: Some(nats), port, folder }
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.nats.as_ref().expect("it runs").process().id()
+    }
+
     /// kill -9.
     pub fn kill(&mut self) {
         self.nats = None;

@@ -56,6 +56,11 @@ impl Process {
         &self.spec.log
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("it runs").id()
+    }
+
     pub fn signal(&self, signal: Signal) {
         self.child.as_ref().expect("it runs").signal(signal);
     }

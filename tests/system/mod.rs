@@ -1,4 +1,5 @@
 //! A system of a test's own: database, broker, API servers and controllers as processes, on a cluster that tests share.
+#![allow(dead_code, reason = "each program that includes this module uses another part of it")]
 
 mod api;
 mod binaries;
@@ -8,7 +9,7 @@ mod cluster;
 mod database;
 mod documents;
 mod process;
-mod servers;
+pub mod servers;
 mod tokens;
 mod tptctl;
 mod widget;
@@ -30,6 +31,7 @@ pub use cluster::Cluster;
 pub use database::Database;
 pub use documents::*;
 pub use process::Process;
+use servers::Servers;
 pub use tptctl::Tptctl;
 pub use widget::{Widget, changed_widget_kind, widget_kind};
 
@@ -108,8 +110,12 @@ impl System {
 }
 
 impl Setup {
+    /// On the servers that all tests share.
     pub async fn start(self) -> System {
-        let servers = servers::shared().await;
+        self.start_on(servers::shared().await).await
+    }
+
+    pub async fn start_on(self, servers: &Servers) -> System {
         let folder = directories::scratch().expect("temporary folders can be made");
         let database = Database::create(&servers.postgres).await;
         let broker = Broker::start(folder.path()).await;
