@@ -6,6 +6,7 @@ mod cluster;
 mod credentials;
 mod discovery;
 mod error;
+mod metering;
 mod watch;
 
 pub use cluster::{Applied, Apply, Cluster, Deletion, Identity, Scope};

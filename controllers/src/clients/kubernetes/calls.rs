@@ -7,11 +7,13 @@ use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, Request};
 use kube::client::Body;
 use serde_json::Value;
+use threeport::v1::ResourceReference;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, info_span};
 
 use super::breaker::{Admission, Breaker, End, Silence};
 use super::error::{Error, Result};
+use super::metering::{Meter, code};
 
 const TIMEOUT: Duration = Duration::from_secs(8);
 const PROBE_TIMEOUT: Duration = Duration::from_secs(2);
@@ -41,15 +43,27 @@ pub struct Call<'a> {
     pub content_type: &'a str,
     pub accept: &'a str,
     pub body: Vec<u8>,
-    /// For the span: `apply Deployment default/web`.
-    pub what: String,
+    /// `apply`.
+    pub verb: &'static str,
+    /// `Deployment`; empty for what isn't about a kind.
+    pub kind: String,
+    /// `default/web`; empty for what isn't about one object.
+    pub object: String,
     /// Whether it writes a Service.
     pub is_service: bool,
 }
 
 impl<'a> Call<'a> {
-    pub fn new(method: Method, path: String, what: String) -> Self {
-        Self { method, path, content_type: JSON, accept: JSON, body: Vec::new(), what, is_service: false }
+    pub fn new(method: Method, path: String, verb: &'static str, kind: &str) -> Self {
+        let (kind, object, body) = (kind.to_owned(), String::new(), Vec::new());
+        Self { method, path, content_type: JSON, accept: JSON, body, verb, kind, object, is_service: false }
+    }
+
+    /// About one object.
+    pub fn on(method: Method, path: String, verb: &'static str, reference: &ResourceReference) -> Self {
+        let ResourceReference { kind, namespace, name, .. } = reference;
+        let object = if namespace.is_empty() { name.clone() } else { format!("{namespace}/{name}") };
+        Self { object, ..Self::new(method, path, verb, kind) }
     }
 
     #[must_use]
@@ -57,6 +71,12 @@ impl<'a> Call<'a> {
         self.content_type = content_type;
         self.body = body.to_string().into_bytes();
         self
+    }
+
+    /// `apply Deployment default/web`.
+    fn name(&self) -> String {
+        let parts = [self.verb, &self.kind, &self.object];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
     }
 }
 
@@ -86,17 +106,13 @@ impl Calls {
     pub async fn call(&self, call: Call<'_>) -> Result<Answer> {
         let span = info_span!(
             "kubernetes",
-            otel.name = call.what,
+            otel.name = call.name(),
             otel.kind = "client",
             path = call.path,
             code = tracing::field::Empty
         );
         let answer = self.admitted(call).instrument(span.clone()).await;
-        let code = match &answer {
-            Ok(answer) => answer.code.to_string(),
-            Err(error) => error.reason().to_owned(),
-        };
-        span.record("code", code.as_str());
+        span.record("code", code(&answer).as_str());
         answer
     }
 
@@ -134,7 +150,7 @@ impl Calls {
             match self.breaker.silence(Instant::now()) {
                 Silence::Short => {}
                 Silence::Long => {
-                    let version = Call::new(Method::GET, "/version".into(), "get version".into());
+                    let version = Call::new(Method::GET, "/version".into(), "version", "");
                     let answer = tokio::time::timeout(PROBE_TIMEOUT, self.send(version)).await;
                     let is_answered = answer.is_ok_and(|answer| !matches!(answer, Err(Error::Unreachable(_))));
                     self.breaker.asked(Instant::now(), is_answered);
@@ -145,6 +161,13 @@ impl Calls {
     }
 
     async fn send(&self, call: Call<'_>) -> Result<Answer> {
+        let meter = Meter::start(call.verb, &call.kind);
+        let answer = Box::pin(self.exchange(call)).await;
+        meter.end(code(&answer));
+        answer
+    }
+
+    async fn exchange(&self, call: Call<'_>) -> Result<Answer> {
         let request = Request::builder()
             .method(call.method)
             .uri(call.path)

@@ -109,7 +109,7 @@ impl Cluster {
                 object["metadata"]["resourceVersion"] = Value::from(known.resource_version.as_str());
             }
         }
-        let call = Call::new(Method::PATCH, path, format!("apply {}", named(&reference))).body(APPLY, &object);
+        let call = Call::on(Method::PATCH, path, "apply", &reference).body(APPLY, &object);
         let answer = self.noticing_lost_kinds(Call { is_service: reference.kind == "Service", ..call }).await?;
         Ok(Applied { object: answer.body, is_created: answer.code == 201 })
     }
@@ -119,7 +119,7 @@ impl Cluster {
         let reference = reference(object);
         let resource = self.type_of(&reference).await?;
         let path = resource.path(&reference.namespace, None) + &query(&[("fieldManager", manager)]);
-        let call = Call::new(Method::POST, path, format!("create {}", named(&reference))).body(JSON, object);
+        let call = Call::on(Method::POST, path, "create", &reference).body(JSON, object);
         Ok(self.calls.call(call).await?.body)
     }
 
@@ -130,7 +130,7 @@ impl Cluster {
             resource => resource?,
         };
         let path = resource.path(&reference.namespace, Some(&reference.name));
-        match self.noticing_lost_kinds(Call::new(Method::GET, path, format!("get {}", named(reference)))).await {
+        match self.noticing_lost_kinds(Call::on(Method::GET, path, "get", reference)).await {
             Ok(answer) => Ok(Some(answer.body)),
             Err(Error::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -143,7 +143,7 @@ impl Cluster {
         let path = resource.path(&reference.namespace, Some(&reference.name)) + &query(&[("fieldManager", manager)]);
         let mut patch = patch.clone();
         patch["metadata"]["uid"] = Value::from(uid);
-        let call = Call::new(Method::PATCH, path, format!("patch {}", named(reference))).body(MERGE, &patch);
+        let call = Call::on(Method::PATCH, path, "patch", reference).body(MERGE, &patch);
         Ok(self.calls.call(call).await?.body)
     }
 
@@ -155,7 +155,7 @@ impl Cluster {
         };
         let path = resource.path(&reference.namespace, Some(&reference.name));
         let options = json!({ "propagationPolicy": "Background", "preconditions": { "uid": uid } });
-        let call = Call::new(Method::DELETE, path, format!("delete {}", named(reference))).body(JSON, &options);
+        let call = Call::on(Method::DELETE, path, "delete", reference).body(JSON, &options);
         match self.calls.call(call).await {
             // A `Status` instead of the object: it is gone from storage.
             Ok(answer) if answer.body["kind"] == "Status" => Ok(Deletion::Gone),
@@ -192,7 +192,7 @@ impl Cluster {
 
     /// The API server's version: `v1.34.4`.
     pub async fn version(&self) -> Result<String> {
-        let answer = self.calls.call(Call::new(Method::GET, "/version".into(), "get version".into())).await?;
+        let answer = self.calls.call(Call::new(Method::GET, "/version".into(), "version", "")).await?;
         Ok(answer.body["gitVersion"].as_str().unwrap_or_default().to_owned())
     }
 
@@ -222,7 +222,7 @@ impl Cluster {
                 ("continue", &next),
             ];
             let path = resource.path(scope.namespace, None) + &query(&parameters);
-            let call = Call { accept, ..Call::new(Method::GET, path, format!("list {}", resource.kind)) };
+            let call = Call { accept, ..Call::new(Method::GET, path, "list", &resource.kind) };
             let mut page = self.noticing_lost_kinds(call).await?.body;
             let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             listed.items.extend(items.into_iter().map(|item| typed(item, resource)));
@@ -240,10 +240,4 @@ fn typed(mut item: Value, resource: &ResourceType) -> Value {
     item["apiVersion"] = Value::from(resource.api_version.as_str());
     item["kind"] = Value::from(resource.kind.as_str());
     item
-}
-
-/// `Deployment web/api`.
-fn named(reference: &ResourceReference) -> String {
-    let ResourceReference { kind, namespace, name, .. } = reference;
-    if namespace.is_empty() { format!("{kind} {name}") } else { format!("{kind} {namespace}/{name}") }
 }

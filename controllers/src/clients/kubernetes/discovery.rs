@@ -95,7 +95,7 @@ impl Known {
         if !self.types.is_empty() && self.asked_at.is_some_and(|asked_at| asked_at.elapsed() < age) {
             return Ok(());
         }
-        let ask = |path: &str| Call { accept: ACCEPT, ..Call::new(Method::GET, path.into(), "discover".into()) };
+        let ask = |path: &str| Call { accept: ACCEPT, ..Call::new(Method::GET, path.into(), "discover", "") };
         let (core, groups) = tokio::try_join!(calls.call(ask("/api")), calls.call(ask("/apis")))?;
         self.types.clear();
         self.stale.clear();

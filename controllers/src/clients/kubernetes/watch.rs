@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::calls::{Calls, query, unreachable};
 use super::discovery::ResourceType;
 use super::error::{Error, Result};
+use super::metering::{Meter, OpenWatch};
 
 /// The cluster ends a watch after this long, so that one that went silent is noticed.
 const WATCH_SECONDS: &str = "290";
@@ -53,16 +54,27 @@ pub async fn watch(
     ];
     let path = resource.path("", None) + &query(&parameters);
     let request = Request::get(path).body(Vec::new()).map_err(|error| Error::Invalid(error.to_string()))?;
+    let meter = Meter::start("watch", &resource.kind);
     let events = tokio::time::timeout(ANSWER, calls.client.request_events::<Value>(request)).await;
     let silent = |_| Error::Unreachable(format!("no watch within {} s", ANSWER.as_secs()));
-    let events = events.map_err(silent)?.map_err(classified)?;
-    Ok(events.map(|event| match event {
+    let events = events.map_err(silent).and_then(|events| events.map_err(classified));
+    meter.end(events.as_ref().map_or_else(Error::reason, |_| "200").into());
+    let events = events?;
+    let open = OpenWatch::start();
+    Ok(events.map(move |event| {
+        let _counted = &open;
+        change(event)
+    }))
+}
+
+fn change(event: kube::Result<WatchEvent<Value>>) -> Result<Change> {
+    match event {
         Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Ok(Change::Present(object)),
         Ok(WatchEvent::Deleted(object)) => Ok(Change::Gone(object)),
         Ok(WatchEvent::Bookmark(bookmark)) => Ok(Change::Bookmark(bookmark.metadata.resource_version)),
         Ok(WatchEvent::Error(status)) => Err(refused(&status)),
         Err(error) => Err(classified(error)),
-    }))
+    }
 }
 
 fn classified(error: kube::Error) -> Error {
