@@ -12,6 +12,7 @@ pub mod kinds;
 pub mod limits;
 pub mod observe;
 pub mod rest;
+pub mod routes;
 pub mod rules;
 pub mod server;
 pub mod services;

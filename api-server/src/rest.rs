@@ -5,8 +5,6 @@
 
 mod etag;
 mod reply;
-mod routes;
-mod template;
 mod transcode;
 
 use std::convert::Infallible;
@@ -23,13 +21,11 @@ use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 pub use reply::{error, no_route};
-pub use routes::{HttpRule, Route, http_rules, routes};
-pub use template::Tree;
 
-use self::template::Found;
 use crate::error::Error;
 use crate::limits;
 use crate::observe;
+use crate::routes::{Found, Route};
 use crate::services::{DynamicCodec, Services};
 
 /// Answers a REST request.

@@ -194,7 +194,7 @@ fn our_services_have_the_shape_that_is_synthesized() {
 
 fn shape_of(service: &ServiceDescriptor) -> Vec<String> {
     let methods = service.methods().map(|method| {
-        let rule = crate::rest::http_rules(&method)
+        let rule = crate::routes::http_rules(&method)
             .into_iter()
             .map(|rule| format!("{} {} body={:?}", rule.method, rule.template, rule.body))
             .collect::<Vec<_>>();

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 use threeport::json::{self, Violation};
 use tonic::Status;
 
-use super::template::decode;
+use crate::routes::decode;
 
 /// The request message of a path's fields, a query and a body. `body_field` is the rule's `body`.
 pub fn request(

@@ -9,8 +9,7 @@ use serde_json::Value;
 use threeport::json::Violation;
 use threeport::render::yaml;
 
-use super::runtime::is_endpoint;
-use super::syntax::is_pem;
+use super::syntax::{is_endpoint, is_pem};
 
 const PLACE: &str = "spec.kubeconfig";
 

@@ -5,7 +5,7 @@ use threeport::SENSITIVE;
 use threeport::json::Violation;
 use threeport::v1::KubernetesRuntimeInstanceSpec;
 
-use super::syntax::is_pem;
+use super::syntax::{is_endpoint, is_pem};
 use super::{kubeconfig, typed};
 
 /// Everything wrong with a runtime's connection. Values shown as `(sensitive)` stay as stored and aren't looked into.
@@ -45,15 +45,6 @@ fn check_endpoint(runtime: &KubernetesRuntimeInstanceSpec, violations: &mut Vec<
     if !runtime.ca_certificate.is_empty() && !is_pem(&runtime.ca_certificate, "CERTIFICATE") {
         violations.push(Violation::new("spec.ca_certificate", "is no certificate in PEM; paste it from BEGIN to END"));
     }
-}
-
-/// Whether a text is an https URL without credentials, query or fragment.
-pub fn is_endpoint(text: &str) -> bool {
-    let Ok(uri) = text.parse::<http::Uri>() else { return false };
-    uri.scheme_str() == Some("https")
-        && uri.host().is_some_and(|host| !host.is_empty())
-        && uri.query().is_none()
-        && !text.contains(['@', '#'])
 }
 
 fn check_credentials(runtime: &KubernetesRuntimeInstanceSpec, violations: &mut Vec<Violation>) {

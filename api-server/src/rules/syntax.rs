@@ -81,6 +81,15 @@ pub fn check_namespace(field: &str, namespace: &str) -> Option<Violation> {
     }
 }
 
+/// Whether a text is an https URL without credentials, query or fragment.
+pub fn is_endpoint(text: &str) -> bool {
+    let Ok(uri) = text.parse::<http::Uri>() else { return false };
+    uri.scheme_str() == Some("https")
+        && uri.host().is_some_and(|host| !host.is_empty())
+        && uri.query().is_none()
+        && !text.contains(['@', '#'])
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

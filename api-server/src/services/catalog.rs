@@ -8,7 +8,7 @@ use threeport::kind::Kind;
 use threeport::registry::Registry;
 use tonic::service::Routes;
 
-use crate::rest::{self, Route, Tree};
+use crate::routes::{Route, Tree, routes};
 
 /// Derived from one registry; made anew when that is replaced.
 pub struct Catalog {
@@ -26,7 +26,7 @@ impl Catalog {
     /// When templates collide or the descriptors are malformed.
     pub fn of(registry: Arc<Registry>) -> Result<Self, String> {
         let kinds = registry.kinds().map(|kind| (kind.service_name(), kind.clone())).collect();
-        let routes = rest::routes(registry.pool())?;
+        let routes = routes(registry.pool())?;
         let reflection = reflection(&registry).map_err(|error| error.to_string())?;
         let mut methods = HashMap::from([
             ("/grpc.health.v1.Health/Check".to_owned(), false),

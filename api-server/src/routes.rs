@@ -1,12 +1,14 @@
 //! The HTTP bindings of all RPCs, read from google.api.http.
 
+mod template;
+
 use std::sync::Arc;
 
 use http::Method;
 use http::uri::PathAndQuery;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 
-use super::template::Tree;
+pub use template::{Found, Tree, decode};
 
 /// One binding of an RPC to HTTP.
 #[derive(Debug, PartialEq, Eq)]
@@ -72,7 +74,6 @@ pub fn routes(pool: &DescriptorPool) -> Result<Tree<Arc<Route>>, String> {
 mod tests {
     use threeport::POOL;
 
-    use super::super::template::Found;
     use super::*;
 
     #[test]
