@@ -9,6 +9,7 @@ mod apply;
 mod claims;
 mod cleanup;
 mod diagnosis;
+mod names;
 mod observe;
 mod outcome;
 mod ownership;
@@ -33,6 +34,7 @@ use crate::clients::kubernetes::{Cluster, Clusters};
 use crate::drift::{Watch, Watches};
 use crate::resource::field_manager;
 use desired::{Desired, Owner, desired};
+use names::Names;
 use outcome::Round;
 use plan::plan;
 use source::Source;
@@ -156,6 +158,7 @@ impl Round {
         let work = Work {
             cluster: &self.cluster,
             lease: &context.lease().clone(),
+            names: Names(context.client()),
             manager: &self.manager,
             control_plane_id: context.control_plane_id(),
             instance_id: &context.object.meta().id.clone(),

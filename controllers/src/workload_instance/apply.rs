@@ -12,7 +12,7 @@ use super::repairs::Repairs;
 use super::work::{Note, Outcome, Work};
 use crate::clients::kubernetes::{Applied, Apply, Error, Identity, Result};
 use crate::health::{Health, State};
-use crate::resource::{APPLIED_HASH, annotation, display, is_terminating, ownership_hash, resource_version, uid};
+use crate::resource::{APPLIED_HASH, annotation, display, is_terminating, ownership_hash, uid};
 
 /// An object that changes under our hands is read again this often.
 const ATTEMPTS: usize = 4;
@@ -20,7 +20,7 @@ const SERVED_TRIES: u32 = 8;
 const SERVED_SOON: Duration = Duration::from_millis(300);
 
 impl Work<'_> {
-    /// Applies what isn't known to be in the cluster, without force: what others manage stays theirs.
+    /// Applies what isn't known to be in the cluster, if nothing of its name is there; what is there is looked at first.
     pub async fn create(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
         if one.is_shared() {
@@ -31,10 +31,10 @@ impl Work<'_> {
         let mut tries = 0;
         let applied = loop {
             match self.under_lease(self.cluster.apply(apply)).await? {
-                Err(Error::Conflict { message, conflicts }) => {
-                    break self.adopt(&mut outcome, &message, conflicts).await?;
+                Err(Error::Stale(_) | Error::Conflict { .. }) => {
+                    self.apply_over_live(&mut outcome).await?;
+                    return Ok(outcome);
                 }
-                Ok(applied) if !applied.is_created => break self.join(&mut outcome, applied).await?,
                 // The CRD of this manifest is established, and its kind served a moment later.
                 Err(Error::UnknownKind { .. } | Error::NotFound(_))
                     if one.nature == Nature::Custom && tries < SERVED_TRIES =>
@@ -90,11 +90,23 @@ impl Work<'_> {
         Ok(())
     }
 
+    /// The object as it is now.
     pub async fn read(&self, index: usize) -> std::result::Result<Result<Option<Value>>, Failure> {
         self.lease.guard(self.cluster.get(&self.desired[index].reference)).await
     }
 
-    /// One apply onto a live object, or onto nothing; an object that isn't ours (any more) is not forced.
+    /// The object, if any; none if it can't be read, which the outcome then says.
+    pub async fn read_or_note(&self, outcome: &mut Outcome) -> std::result::Result<Option<Option<Value>>, Failure> {
+        match self.read(outcome.index).await? {
+            Ok(live) => Ok(Some(live)),
+            Err(error) => {
+                Self::note_error(outcome, error);
+                Ok(None)
+            }
+        }
+    }
+
+    /// One apply onto a live object, or onto nothing; an object that isn't ours (any more) is taken or left.
     async fn apply_onto(
         &self,
         outcome: &mut Outcome,
@@ -113,26 +125,19 @@ impl Work<'_> {
             ))));
         }
         resolve_yields(&mut value, &one.yields, live, self.manager);
-        let is_ours = uid(live) == outcome.entry.uid;
-        let known = Identity { uid: uid(live).to_owned(), resource_version: resource_version(live).to_owned() };
-        let apply = Apply { object: &value, manager: self.manager, force: is_ours, known: Some(&known) };
-        match self.under_lease(self.cluster.apply(apply)).await? {
-            Err(Error::Conflict { message, conflicts }) if !is_ours => self.adopt(outcome, &message, conflicts).await,
-            applied => Ok(applied),
+        if uid(live) != outcome.entry.uid {
+            return self.take(outcome, &value, live).await;
         }
+        let known = Identity::of(live);
+        let apply = Apply { object: &value, manager: self.manager, force: true, known: Some(&known) };
+        self.under_lease(self.cluster.apply(apply)).await
     }
 
     /// Looks at something that isn't as we left it, and repairs it unless that is a fight.
     pub async fn inspect(&self, index: usize) -> std::result::Result<Outcome, Failure> {
         let one = &self.desired[index];
         let mut outcome = self.outcome(index);
-        let live = match self.read(index).await? {
-            Ok(live) => live,
-            Err(error) => {
-                Self::note_error(&mut outcome, error);
-                return Ok(outcome);
-            }
-        };
+        let Some(live) = self.read_or_note(&mut outcome).await? else { return Ok(outcome) };
         let found = self.differences(&outcome, live.as_ref());
         let mut repairs = Repairs::read(&outcome.entry.repairs);
         if found.is_empty() {

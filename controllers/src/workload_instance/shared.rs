@@ -4,7 +4,7 @@ use threeport_sdk::controller::Error as Failure;
 
 use super::desired::Nature;
 use super::work::{Outcome, Work};
-use crate::clients::kubernetes::{Applied, Apply, Error};
+use crate::clients::kubernetes::{Applied, Apply, Error, Identity};
 use crate::resource::{CONTROL_PLANE_LABEL, display, is_terminating, label, set_label};
 
 impl Work<'_> {
@@ -44,27 +44,21 @@ impl Work<'_> {
 
     /// Applies a described namespace or CRD, never forced; the label of our making stays as it is.
     async fn apply_described(&self, index: usize) -> Result<Outcome, Failure> {
-        let one = &self.desired[index];
         let mut outcome = self.outcome(index);
-        let live = match self.read(index).await? {
-            Ok(live) => live,
-            Err(error) => {
-                Self::note_error(&mut outcome, error);
-                return Ok(outcome);
-            }
-        };
+        let Some(live) = self.read_or_note(&mut outcome).await? else { return Ok(outcome) };
         let is_made_by_us = live.as_ref().is_none_or(|live| label(live, CONTROL_PLANE_LABEL) == self.control_plane_id);
-        let mut value = one.value.clone();
+        let mut value = self.desired[index].value.clone();
         if is_made_by_us {
             set_label(&mut value, CONTROL_PLANE_LABEL, self.control_plane_id);
         }
-        let apply = Apply { object: &value, manager: self.manager, force: false, known: None };
-        let applied = match self.under_lease(self.cluster.apply(apply)).await? {
-            Err(Error::Conflict { message, conflicts }) => {
-                let message = self.explain(index, &message, &conflicts).await?;
-                Err(Error::Conflict { message, conflicts })
+        let known = live.as_ref().map(Identity::of);
+        let apply = Apply { object: &value, manager: self.manager, force: false, known: known.as_ref() };
+        let applied = match (self.under_lease(self.cluster.apply(apply)).await?, &live) {
+            (Err(Error::Conflict { message, conflicts }), Some(live)) => {
+                let managers = conflicts.iter().map(|conflict| conflict.manager.clone()).collect();
+                Err(Error::Conflict { message: self.explained(live, &message, &managers).await, conflicts })
             }
-            applied => applied,
+            (applied, _) => applied,
         };
         self.note_applied(&mut outcome, applied);
         outcome.is_created = is_made_by_us;

@@ -9,6 +9,7 @@ use threeport_sdk::controller::{Error as Failure, EventType, LeaseGuard};
 use tokio::time::Instant;
 
 use super::desired::Desired;
+use super::names::Names;
 use super::plan::{Live, Observed, Step, entry, key};
 use super::repairs::Contention;
 use crate::clients::kubernetes::{Cluster, Error};
@@ -28,6 +29,7 @@ pub fn step_end() -> Instant {
 pub struct Work<'a> {
     pub cluster: &'a Cluster,
     pub lease: &'a LeaseGuard,
+    pub names: Names<'a>,
     pub manager: &'a str,
     pub control_plane_id: &'a str,
     pub instance_id: &'a str,

@@ -12,8 +12,11 @@ use super::credentials::InvalidCredentials;
 use super::discovery::{Discovery, ResourceType};
 use super::error::{Error, Result};
 use super::watch::{Change, Listed};
-use crate::resource::{reference, text};
+use crate::resource::{reference, resource_version, text, uid};
 
+/// No object ever has it, since versions count up from what the first write to the storage got: an apply with it makes what is
+/// absent, and what is present it answers with 409, untouched.
+const OF_NOTHING: &str = "1";
 const PAGE: &str = "500";
 const METADATA: &str = "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1";
 
@@ -31,7 +34,7 @@ pub struct Apply<'a> {
     pub manager: &'a str,
     /// Takes fields from other managers.
     pub force: bool,
-    /// Only if the object still is this one; none if it isn't known.
+    /// Only if the object still is this one; none if there must be no such object yet.
     pub known: Option<&'a Identity>,
 }
 
@@ -39,8 +42,14 @@ pub struct Apply<'a> {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Identity {
     pub uid: String,
-    /// Empty for any.
     pub resource_version: String,
+}
+
+impl Identity {
+    /// The object exactly as it was read.
+    pub fn of(object: &Value) -> Self {
+        Self { uid: uid(object).to_owned(), resource_version: resource_version(object).to_owned() }
+    }
 }
 
 /// What an apply made of the object.
@@ -103,11 +112,12 @@ impl Cluster {
         let parameters = [("fieldManager", apply.manager), ("force", if apply.force { "true" } else { "false" })];
         let path = resource.path(&reference.namespace, Some(&reference.name)) + &query(&parameters);
         let mut object = apply.object.clone();
-        if let Some(known) = apply.known {
-            object["metadata"]["uid"] = Value::from(known.uid.as_str());
-            if !known.resource_version.is_empty() {
+        match apply.known {
+            Some(known) => {
+                object["metadata"]["uid"] = Value::from(known.uid.as_str());
                 object["metadata"]["resourceVersion"] = Value::from(known.resource_version.as_str());
             }
+            None => object["metadata"]["resourceVersion"] = Value::from(OF_NOTHING),
         }
         let call = Call::on(Method::PATCH, path, "apply", &reference).body(APPLY, &object);
         let answer = self.noticing_lost_kinds(Call { is_service: reference.kind == "Service", ..call }).await?;
