@@ -3,6 +3,7 @@
 mod access;
 mod api_surface;
 mod apply;
+mod calls;
 mod crashes;
 mod deletion;
 mod drift;
@@ -14,6 +15,7 @@ mod refusals;
 mod replicas;
 mod rollout;
 mod secrets;
+mod strangers;
 #[path = "../system/mod.rs"]
 mod system;
 mod tour;
