@@ -3,6 +3,7 @@
 mod access;
 mod api_surface;
 mod apply;
+mod benchmark;
 mod calls;
 mod crashes;
 mod deletion;

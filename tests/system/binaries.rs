@@ -23,9 +23,9 @@ fn build() -> PathBuf {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     // With tests or examples the features are those that this very program was built with, so that nothing but the last
     // link is done again.
-    let ours = if folder.ends_with("examples") { "--examples" } else { "--tests" };
+    let ours: &[&str] = if folder.ends_with("examples") { &["--examples"] } else { &["--tests", "--examples"] };
     let mut command = Command::new(cargo);
-    command.args(["build", "--quiet", "--workspace", "--bins", ours, "--target-dir"]).arg(target);
+    command.args(["build", "--quiet", "--workspace", "--bins"]).args(ours).arg("--target-dir").arg(target);
     if profile.ends_with("release") {
         command.arg("--release");
     }

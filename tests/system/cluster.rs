@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
+use futures::{Stream, StreamExt};
 use http::{Method, Request};
+use kube::core::WatchEvent;
 use kube::discovery::{Discovery, Scope};
 use kube::{Client, Error};
 use serde_json::Value;
@@ -31,6 +33,17 @@ impl Cluster {
     pub async fn list(&self, path: &str) -> Vec<Value> {
         let list = self.get(path).await.unwrap_or_default();
         list["items"].as_array().cloned().unwrap_or_default()
+    }
+
+    /// What a watch shows: the objects at first, and then each as it is after a change. Ends with its connection.
+    pub async fn watch(&self, path: &str) -> impl Stream<Item = Value> + use<> {
+        let request = Request::get(path).body(Vec::new()).expect("paths of resources are valid");
+        let events = self.client.request_events::<Value>(request).await;
+        let events = events.unwrap_or_else(|error| panic!("watch {path}: {error}"));
+        events.filter_map(async |event| match event {
+            Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => Some(object),
+            _ => None,
+        })
     }
 
     /// Creates a resource in the collection at `path`.

@@ -1,5 +1,5 @@
 //! A system of a test's own: database, broker, API servers and controllers as processes, on a cluster that tests share.
-#![allow(dead_code, reason = "each program that includes this module uses another part of it")]
+#![allow(dead_code, unused_imports, reason = "each program that includes this module uses another part of it")]
 
 mod api;
 mod binaries;
