@@ -11,6 +11,7 @@ use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{self, ErrorCode, stream};
 use futures::StreamExt;
 use futures::stream::iter;
+use threeport::failpoint;
 use tokio::sync::mpsc;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -207,11 +208,17 @@ enum Outcome {
 }
 
 async fn publish_one(jetstream: &jetstream::Context, hint: &Hint) -> Outcome {
+    if failpoint::pass("hint.publishing").await.is_err() {
+        return Outcome::Published;
+    }
     let published = match jetstream.publish(hint.subject(), "".into()).await {
         Ok(acknowledgement) => acknowledgement.await,
         Err(error) => Err(error),
     };
-    let Err(error) = published else { return Outcome::Published };
+    let Err(error) = published else {
+        let is_known = failpoint::pass("hint.published").await.is_ok();
+        return if is_known { Outcome::Published } else { Outcome::Failed };
+    };
     let is_there = std::error::Error::source(&error)
         .and_then(|source| source.downcast_ref::<jetstream::Error>())
         .is_some_and(|error| error.error_code() == ErrorCode::STREAM_STORE_FAILED);

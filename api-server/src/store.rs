@@ -63,6 +63,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use deadpool_postgres::{Pool, Transaction};
 use futures::future::BoxFuture;
+use threeport::failpoint;
 use threeport::registry::Registry;
 use tokio::sync::Notify;
 use tokio_postgres::error::SqlState;
@@ -140,7 +141,7 @@ impl Store {
             let mut connection = self.pool.get().await?;
             let tx = connection.transaction().await?;
             let outcome = match work(&tx).await {
-                Ok(value) if commits => tx.commit().await.map(|()| value).map_err(Error::from),
+                Ok(value) if commits => commit(tx).await.map(|()| value),
                 outcome => tx.rollback().await.map_err(Error::from).and(outcome),
             };
             match outcome {
@@ -155,6 +156,14 @@ impl Store {
             }
         }
     }
+}
+
+async fn commit(tx: Transaction<'_>) -> Result<()> {
+    if failpoint::pass("store.committing").await.is_err() {
+        tx.batch_execute("DO $$ BEGIN RAISE EXCEPTION USING ERRCODE = 'serialization_failure'; END $$").await?;
+    }
+    tx.commit().await?;
+    failpoint::pass("store.committed").await.map_err(|_| Error::Timeout)
 }
 
 fn is_retryable(error: &Error) -> bool {

@@ -7,10 +7,11 @@
 use std::time::Duration;
 
 use deadpool_postgres::Transaction;
+use threeport::failpoint;
 use uuid::Uuid;
 
 use super::Store;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Commits positioned in one transaction.
 const BATCH: i64 = 500;
@@ -67,7 +68,13 @@ impl Store {
             )
             .await?;
         let appended: i64 = tx.query_one(&statement, &[&last, &BATCH, &TIME_TO_LIVE.as_secs_f64()]).await?.get(0);
+        if appended > 0 {
+            failpoint::pass("sequencer.positioning").await.map_err(|_| Error::Conflict)?;
+        }
         tx.commit().await?;
+        if appended > 0 {
+            failpoint::pass("sequencer.positioned").await.map_err(|_| Error::Conflict)?;
+        }
         let appended = appended.unsigned_abs();
         metrics::counter!("threeport_positions_total").increment(appended);
         Ok(Some(appended))

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use threeport::v1;
+use threeport::{failpoint, v1};
 
 use super::Client;
 use super::call::Retry;
@@ -34,7 +34,11 @@ impl ControlClient {
 
     /// Takes leases. Tried once: after a failure the caller can't know what it holds.
     pub async fn begin(&self, request: v1::BeginRequest, limit: Duration) -> Result<v1::BeginResponse, Error> {
-        let send = async |request| self.client.control_service().begin(request).await;
+        let send = async |request| {
+            let answer = self.client.control_service().begin(request).await?;
+            failpoint::pass("begin.after").await?;
+            Ok(answer)
+        };
         self.client.call_within("Begin", limit, Retry::Never, request, send).await
     }
 
@@ -45,7 +49,13 @@ impl ControlClient {
 
     /// Ends reconciles. A repetition of what was stored answers `accepted: false`.
     pub async fn finish(&self, request: v1::FinishRequest) -> Result<v1::FinishResponse, Error> {
-        self.client.call("Finish", request, async |request| self.client.control_service().finish(request).await).await
+        let send = async |request| {
+            failpoint::pass("finish.before").await?;
+            let answer = self.client.control_service().finish(request).await?;
+            failpoint::pass("finish.after").await?;
+            Ok(answer)
+        };
+        self.client.call("Finish", request, send).await
     }
 
     /// Makes objects due because the world changed.

@@ -134,6 +134,8 @@ fn start(shared: &Arc<Shared>, replica: &Arc<Replica>, key: Key, begun: v1::Begi
 async fn reconcile(shared: &Arc<Shared>, replica: &Replica, key: &Key, begun: v1::BeginResult) {
     let reference = &shared.references[key.controller];
     let started = Instant::now();
+    let epoch = begun.epoch;
+    tracing::debug!(object_id = key.object_id, controller = reference.name, epoch, "begun");
     let step = Step {
         begun,
         lease: replica.lease().clone(),
@@ -143,6 +145,7 @@ async fn reconcile(shared: &Arc<Shared>, replica: &Replica, key: &Key, begun: v1
     };
     let item = shared.workers[key.controller].clone().run(step).await;
     let outcome = item.as_ref().map_or("lost", |item| item.outcome.as_str()).to_owned();
+    tracing::debug!(object_id = key.object_id, controller = reference.name, epoch, outcome, "ended");
     let labels = [("kind", reference.kind.clone()), ("controller", reference.name.clone())];
     metrics::histogram!("threeport_reconcile_seconds", &labels).record(started.elapsed());
     metrics::counter!("threeport_reconciles_total", "kind" => reference.kind.clone(),

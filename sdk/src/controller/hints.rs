@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::jetstream::{self, AckKind, consumer};
 use futures::StreamExt;
-use threeport::v1;
+use threeport::{failpoint, v1};
 
 use super::queue::{Key, Pushed};
 use super::runner::Shared;
@@ -114,6 +114,9 @@ async fn pull(
         while let Some(message) = messages.next().await {
             let message = message.map_err(|error| error.to_string())?;
             let Some((_, object_id)) = message.subject.rsplit_once('.') else { continue };
+            if failpoint::pass("hint.received").await.is_err() {
+                continue;
+            }
             let pushed = shared.push(Key { controller: index, object_id: object_id.to_owned() });
             let answer = match pushed {
                 Pushed::Full => AckKind::Nak(Some(Duration::from_secs(1))),

@@ -7,6 +7,7 @@ use http::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 use http::{Method, Request};
 use kube::client::Body;
 use serde_json::Value;
+use threeport::failpoint;
 use threeport::v1::ResourceReference;
 use tokio::sync::Semaphore;
 use tracing::{Instrument, info_span};
@@ -175,7 +176,12 @@ impl Calls {
             .header(ACCEPT, call.accept)
             .body(Body::from(call.body))
             .map_err(|error| Error::Invalid(error.to_string()))?;
+        let is_change = request.method() != Method::GET;
         let response = self.client.send(request).await.map_err(|error| unreachable(&error))?;
+        if is_change {
+            let lost = failpoint::pass("kubernetes.changed").await;
+            lost.map_err(|failed| Error::Unreachable(failed.to_string()))?;
+        }
         let code = response.status().as_u16();
         let retry_after = response.headers().get(RETRY_AFTER).and_then(|value| value.to_str().ok()?.parse().ok());
         let body = response.into_body().collect_bytes().await.map_err(|error| unreachable(&error))?;
