@@ -11,7 +11,7 @@ mod database;
 mod documents;
 mod process;
 pub mod servers;
-mod tokens;
+pub mod tokens;
 mod tptctl;
 mod widget;
 

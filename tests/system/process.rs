@@ -18,14 +18,38 @@ pub struct Process {
 impl Process {
     /// Starts one of our programs; its output goes to `<name>.log` in `folder`.
     pub async fn start(folder: &Path, name: &str, program: &'static str, arguments: &[String]) -> Self {
+        let mut process = Self::new(folder, name, program, arguments);
+        process.start_again();
+        process.address().await;
+        process
+    }
+
+    /// As [`Process::start`], but doesn't start it yet.
+    pub fn new(folder: &Path, name: &str, program: &'static str, arguments: &[String]) -> Self {
         let mut spec = ProcessSpec::new(program, binary(program), folder).arguments(arguments);
         spec.log = folder.join(format!("{name}.log"));
         let filter = std::env::var("TEST_LOG").unwrap_or_else(|_| "info".to_owned());
         spec.environment.push(("RUST_LOG".to_owned(), filter));
-        let mut process = Self { name: name.to_owned(), spec, child: None };
-        process.start_again();
-        process.address().await;
-        process
+        Self { name: name.to_owned(), spec, child: None }
+    }
+
+    /// A variable of the environment, from the next start on.
+    pub fn set_environment(&mut self, name: &str, value: &str) {
+        self.spec.environment.retain(|(known, _)| known != name);
+        self.spec.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    pub fn environment(&self, name: &str) -> Option<&str> {
+        self.spec.environment.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    /// Whether it is gone; it can be started again then.
+    pub fn has_ended(&mut self) -> bool {
+        let has_ended = self.child.as_mut().is_none_or(|child| child.exit().is_some());
+        if has_ended {
+            self.child = None;
+        }
+        has_ended
     }
 
     /// Starts it with the same arguments, after it was killed or stopped.
@@ -65,10 +89,11 @@ impl Process {
         self.child.as_ref().expect("it runs").signal(signal);
     }
 
-    /// kill -9.
+    /// kill -9; one that is gone already doesn't mind.
     pub fn kill(&mut self) {
-        self.signal(Signal::SIGKILL);
-        self.child = None;
+        if let Some(child) = self.child.take() {
+            child.signal(Signal::SIGKILL);
+        }
     }
 
     /// SIGTERM, and waits until it has drained.

@@ -53,7 +53,7 @@ fn remove_after_us(folder: &str) {
 }
 
 /// Building servers takes minutes at first: whoever runs the tests is told.
-struct Told;
+pub struct Told;
 
 impl Progress for Told {
     #[expect(clippy::print_stderr, reason = "the runner of tests has no other place for it")]
