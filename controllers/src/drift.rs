@@ -13,8 +13,10 @@ mod notices;
 mod pace;
 mod start;
 mod suspects;
+mod troubles;
 
 use std::collections::{BTreeSet, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -25,13 +27,15 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clients::kubernetes::{Cluster, Clusters};
-use crate::workload_instance::plan::{Key, Live};
+use crate::health::Health;
+use crate::workload_instance::plan::{Key, Live, Observed, key};
 pub use cache::target;
 pub use start::wake_runtimes;
 
 use cache::Cache;
 use holder::Holder;
 use suspects::Suspects;
+pub use troubles::Troubles;
 
 /// The watches of this process, by runtime. Cheap to clone.
 #[derive(Clone, Default)]
@@ -56,6 +60,9 @@ impl Drop for Held {
 pub struct Watch {
     pub cluster: Arc<Cluster>,
     cache: Mutex<Cache>,
+    troubles: Mutex<Troubles>,
+    /// Whether the cluster lets us see pods and warnings at all: then whoever holds the watch tells of them.
+    sees_troubles: AtomicBool,
     suspects: Mutex<Suspects>,
     nudge: Notify,
     /// Asks all followers to begin their watches again.
@@ -87,6 +94,8 @@ impl Watches {
         let watch = Arc::new(Watch {
             cluster: cluster.clone(),
             cache: Mutex::default(),
+            troubles: Mutex::default(),
+            sees_troubles: AtomicBool::new(false),
             suspects: Mutex::default(),
             nudge: Notify::new(),
             restart: Notify::new(),
@@ -145,6 +154,21 @@ impl Watch {
     /// What all autoscalers of the cluster target, if this process follows them.
     pub fn autoscaled(&self) -> Option<Vec<Key>> {
         locked(&self.cache).autoscaled()
+    }
+
+    fn see_troubles(&self, sees: bool) {
+        self.sees_troubles.store(sees, Ordering::Relaxed);
+    }
+
+    /// Whether somebody is woken when the reason changes why something isn't healthy.
+    pub fn tells_troubles(&self) -> bool {
+        self.sees_troubles.load(Ordering::Relaxed)
+    }
+
+    /// A better word on what isn't healthy, if there is one; none if this process doesn't follow what would tell.
+    pub fn explain(&self, instance_id: &str, seen: &Observed) -> Option<Option<Health>> {
+        let troubles = locked(&self.troubles);
+        troubles.are_complete().then(|| troubles.explain(instance_id, seen))
     }
 
     fn suspect(&self, instance_ids: impl IntoIterator<Item = String>, after: Duration) {

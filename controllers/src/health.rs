@@ -2,7 +2,7 @@
 
 mod workloads;
 
-pub use workloads::pod_trouble;
+pub use workloads::{is_pod_ready, pod_trouble};
 
 use std::fmt;
 
@@ -67,6 +67,16 @@ impl Health {
     pub fn summary(&self) -> String {
         format!("{}/{}", self.state, self.reason)
     }
+
+    /// The summary with the reason that pods or warnings tell for it.
+    pub fn summary_with(&self, explained: &Self) -> String {
+        format!("{}; {}", self.summary(), explained.reason)
+    }
+}
+
+/// A kept summary apart from what pods or warnings told; that is empty if they told nothing.
+pub fn told(summary: &str) -> (&str, &str) {
+    summary.split_once("; ").unwrap_or((summary, ""))
 }
 
 /// The health of a live object.

@@ -1,5 +1,6 @@
 //! What we read from and write into any Kubernetes object: identity, our marks, ownership of fields, hashes.
 
+use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use ring::digest::{SHA256, digest};
@@ -90,6 +91,22 @@ pub fn is_terminating(object: &Value) -> bool {
 pub fn is_retained(object: &Value) -> bool {
     (object["kind"] == "PersistentVolumeClaim" && object["apiVersion"] == "v1")
         || annotation(object, ON_DELETE) == "retain"
+}
+
+/// Kinds whose selector picks the pods that they run; of others it means something else, or nothing.
+const RUNS_PODS: &[(&str, &str)] =
+    &[("apps", "Deployment"), ("apps", "StatefulSet"), ("apps", "DaemonSet"), ("apps", "ReplicaSet"), ("batch", "Job")];
+
+/// The `matchLabels` of what runs pods. A job gets its own from the cluster.
+pub fn selector(object: &Value) -> BTreeMap<String, String> {
+    let of = (group(text(&object["apiVersion"])), text(&object["kind"]));
+    let labels = object["spec"]["selector"]["matchLabels"].as_object().filter(|_| RUNS_PODS.contains(&of));
+    labels.into_iter().flatten().map(|(name, value)| (name.clone(), text(value).to_owned())).collect()
+}
+
+/// Labels as the query of a list.
+pub fn as_query(labels: &BTreeMap<String, String>) -> String {
+    labels.iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join(",")
 }
 
 /// The `managedFields` of an object.

@@ -9,11 +9,13 @@ mod apply;
 mod claims;
 mod cleanup;
 mod diagnosis;
+mod keeping;
 mod names;
 mod observe;
 mod outcome;
 mod ownership;
 mod paused;
+mod refused;
 mod removal;
 mod report;
 mod shared;
@@ -40,7 +42,7 @@ use plan::plan;
 use source::Source;
 use work::{Work, step_end};
 
-/// A runtime that isn't ready wakes its instances when it is; this is for a wake that got lost.
+/// The longest time between looks at what nothing tells of.
 const SLOW_LOOK: Duration = Duration::from_mins(5);
 
 /// Reconciles workload instances.
@@ -130,11 +132,11 @@ fn not_ready(
     if needs_edit { Failure::give_up(reason, message) } else { Failure::Retry(anyhow::anyhow!("{reason}: {message}")) }
 }
 
-/// Waiting is no error: the runtime's readiness wakes its users.
+/// Waiting is no error, and costs nothing: the runtime's readiness, or an edit of it, wakes its users.
 fn wait_for_runtime(context: &mut Context<WorkloadInstance>, status: &Value, reason: &str, message: &str) -> Next {
     context.set_status(unseen(status));
     context.condition("Ready", false, reason, message);
-    Next::CheckIn(SLOW_LOOK)
+    Next::Done
 }
 
 impl Round {
@@ -174,7 +176,7 @@ impl Round {
         // What replaces something comes before what it replaces goes.
         let removed = if is_whole { self.remove(context, &steps).await? } else { removal::Removals::default() };
         self.revive_shared(&mut outcomes).await?;
-        self.explain(context, &mut outcomes).await?;
+        self.explain(context, &live, &mut outcomes).await?;
         self.report(context, outcomes, removed).await
     }
 }

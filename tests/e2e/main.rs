@@ -21,5 +21,6 @@ mod strangers;
 mod system;
 mod tour;
 mod tracing;
+mod unhealthy;
 mod up;
 mod watching;

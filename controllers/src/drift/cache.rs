@@ -98,6 +98,9 @@ impl Cache {
 
     /// Takes an object as it is now; answers the instances for which anything that matters has changed.
     pub fn put(&mut self, object: &Value) -> Vec<String> {
+        if is_replica(object) {
+            return Vec::new();
+        }
         let instance_id = instance_of(object);
         let seen = Observed::of(object, &field_manager(instance_id));
         let before = self.owners.get(&seen.uid).filter(|before| *before != instance_id).cloned();
@@ -175,11 +178,17 @@ impl Cache {
         if before == now { BTreeSet::new() } else { self.instances_with(before.iter().chain(&now)) }
     }
 
-    fn instances_with<'a>(&self, targets: impl IntoIterator<Item = &'a Key>) -> BTreeSet<String> {
+    /// The instances that have something of these.
+    pub fn instances_with<'a>(&self, targets: impl IntoIterator<Item = &'a Key>) -> BTreeSet<String> {
         let targets = targets.into_iter().collect::<Vec<_>>();
         let has_target = |live: &Live| targets.iter().any(|target| live.contains_key(*target));
         self.objects.iter().filter(|(_, live)| has_target(live)).map(|(instance_id, _)| instance_id.clone()).collect()
     }
+}
+
+/// A pod that something of ours runs: it bears our labels, but is nothing that an inventory knows.
+fn is_replica(object: &Value) -> bool {
+    object["kind"] == "Pod" && object["metadata"]["ownerReferences"].as_array().is_some_and(|owners| !owners.is_empty())
 }
 
 fn is_of(seen: &Observed, kind: &KindKey) -> bool {
@@ -265,6 +274,18 @@ mod tests {
         assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::from([I.into()]));
         assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::new());
         assert_eq!(cache.change_autoscaler(&autoscaler, true), BTreeSet::from([I.into()]));
+    }
+
+    #[test]
+    fn a_pod_that_a_deployment_runs_is_no_object_of_the_instance() {
+        let mut cache = Cache::default();
+        let mut pod = config_map("web-1", I, "1", "h");
+        pod["kind"] = json!("Pod");
+        assert_eq!(cache.put(&pod), [I], "one that the manifest names is");
+        pod["metadata"]["ownerReferences"] = json!([{ "kind": "ReplicaSet" }]);
+        pod["metadata"]["name"] = json!("web-2");
+        assert!(cache.put(&pod).is_empty());
+        assert_eq!(cache.of(I).len(), 1);
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 use threeport::v1::{InventoryEntry, ResourceReference};
 
+use crate::health;
 use crate::resource::is_shared;
 use crate::workload_instance::plan::{Live, Observed, entry, is_drifted, key};
 use crate::workload_instance::repairs::Repairs;
@@ -13,22 +14,26 @@ pub enum Finding {
     Same,
     /// Only the health of something differs; which, and how it is now.
     Health(String),
+    /// Only the reason why something isn't healthy differs, as pods or warnings tell it.
+    Trouble(String),
     /// Something is not as we left it; what.
     Drift(String),
     /// The inventory knows nothing of the instance, but the cluster has something of it.
     Unknown,
 }
 
-/// Compares; `shows_absence` tells for which kinds absence means something.
+/// Compares; `shows_absence` tells for which kinds absence means something, `trouble` what pods and warnings say of
+/// something that isn't healthy, if that is known.
 pub fn compare(
     inventory: &[InventoryEntry],
     live: &Live,
     shows_absence: impl Fn(&ResourceReference) -> bool,
+    trouble: impl Fn(&Observed) -> Option<String>,
 ) -> Finding {
     if inventory.is_empty() {
         return if live.is_empty() { Finding::Same } else { Finding::Unknown };
     }
-    let (mut drift, mut health) = (Vec::new(), Vec::new());
+    let (mut drift, mut health, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
     for known in inventory.iter().filter(|entry| !entry.observed && !entry.uid.is_empty()) {
         let Some(reference) = known.resource.as_ref().filter(|reference| !is_shared(reference)) else { continue };
         match live.get(&key(reference)) {
@@ -37,20 +42,27 @@ pub fn compare(
                 drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash));
             }
             // An error is ours, not the cluster's: seeing the object well doesn't end it.
-            Some(seen) if seen.health.summary() != known.health && !known.health.starts_with("Error/") => {
-                health.push(format!("{} {}", reference.name, seen.health.summary()));
+            Some(_) if known.health.starts_with("Error/") => {}
+            Some(seen) => {
+                let (summary, told) = health::told(&known.health);
+                if seen.health.summary() != summary {
+                    health.push(format!("{} {}", reference.name, seen.health.summary()));
+                } else if let Some(now) = trouble(seen).filter(|now| now != told) {
+                    troubles.push(format!("{} {now}", reference.name));
+                }
             }
-            None | Some(_) => {}
+            None => {}
         }
     }
     let is_stray =
         |seen: &&Observed| seen.is_ours() && !seen.is_retained && entry(inventory, &seen.reference).is_none();
     let strays = live.values().filter(|seen| !is_shared(&seen.reference)).filter(is_stray);
     drift.extend(strays.map(|seen| format!("{} stray", seen.uid)));
-    match (drift.is_empty(), health.is_empty()) {
-        (false, _) => Finding::Drift(joined(drift)),
-        (true, false) => Finding::Health(joined(health)),
-        (true, true) => Finding::Same,
+    match (drift.is_empty(), health.is_empty(), troubles.is_empty()) {
+        (false, ..) => Finding::Drift(joined(drift)),
+        (true, false, _) => Finding::Health(joined(health)),
+        (true, true, false) => Finding::Trouble(joined(troubles)),
+        (true, true, true) => Finding::Same,
     }
 }
 
@@ -101,6 +113,7 @@ mod tests {
             ownership_hash: "o".into(),
             is_retained: false,
             health: Health::healthy(),
+            selector: std::collections::BTreeMap::default(),
             reference: reference(),
         };
         change(&mut seen);
@@ -109,34 +122,48 @@ mod tests {
 
     #[test]
     fn what_is_as_we_left_it_is_the_same() {
-        assert_eq!(compare(&[known()], &live(|_| {}), |_| true), Finding::Same);
+        assert_eq!(compare(&[known()], &live(|_| {}), |_| true, |_| None), Finding::Same);
     }
 
     #[test]
     fn a_missing_object_is_drift_only_where_absence_is_known() {
-        assert!(matches!(compare(&[known()], &Live::new(), |_| true), Finding::Drift(_)));
-        assert_eq!(compare(&[known()], &Live::new(), |_| false), Finding::Same);
+        assert!(matches!(compare(&[known()], &Live::new(), |_| true, |_| None), Finding::Drift(_)));
+        assert_eq!(compare(&[known()], &Live::new(), |_| false, |_| None), Finding::Same);
     }
 
     #[test]
     fn health_alone_is_no_drift() {
         let seen = live(|seen| seen.health = Health::reconciling("NotReady", "0 of 1"));
-        assert!(matches!(compare(&[known()], &seen, |_| true), Finding::Health(_)));
+        assert!(matches!(compare(&[known()], &seen, |_| true, |_| None), Finding::Health(_)));
         assert!(matches!(
-            compare(&[known()], &live(|seen| seen.managed_hash = "other".into()), |_| true),
+            compare(&[known()], &live(|seen| seen.managed_hash = "other".into()), |_| true, |_| None),
             Finding::Drift(_)
         ));
     }
 
     #[test]
+    fn a_reason_that_changed_is_trouble_and_one_that_is_not_known_is_not() {
+        let ill = live(|seen| seen.health = Health::reconciling("NotReady", "0 of 1"));
+        let known = |health: &str| [InventoryEntry { health: health.into(), ..known() }];
+        let found =
+            |health: &str, said: Option<&str>| compare(&known(health), &ill, |_| true, |_| said.map(str::to_owned));
+        let told = "Reconciling/NotReady; ImagePullBackOff";
+        assert_eq!(found(told, Some("ImagePullBackOff")), Finding::Same);
+        assert_eq!(found(told, Some("CrashLoopBackOff")), Finding::Trouble("x CrashLoopBackOff".into()));
+        assert!(matches!(found("Reconciling/NotReady", Some("ImagePullBackOff")), Finding::Trouble(_)));
+        assert!(matches!(found(told, Some("")), Finding::Trouble(_)), "it is over");
+        assert_eq!(found(told, None), Finding::Same);
+    }
+
+    #[test]
     fn an_object_of_an_instance_without_inventory_is_unknown() {
-        assert_eq!(compare(&[], &live(|_| {}), |_| true), Finding::Unknown);
+        assert_eq!(compare(&[], &live(|_| {}), |_| true, |_| None), Finding::Unknown);
     }
 
     #[test]
     fn an_object_recorded_and_not_yet_made_is_no_drift() {
         let recorded = InventoryEntry { uid: String::new(), ..known() };
-        assert_eq!(compare(&[recorded], &Live::new(), |_| true), Finding::Same);
+        assert_eq!(compare(&[recorded], &Live::new(), |_| true, |_| None), Finding::Same);
     }
 
     #[test]
@@ -144,11 +171,16 @@ mod tests {
         let repairs = r#"{"contended":{"field":"spec.replicas","manager":"k","since":0,"ownership":"o"}}"#;
         let contended = InventoryEntry { repairs: repairs.into(), ..known() };
         assert_eq!(
-            compare(std::slice::from_ref(&contended), &live(|seen| seen.managed_hash = "taken".into()), |_| true),
+            compare(
+                std::slice::from_ref(&contended),
+                &live(|seen| seen.managed_hash = "taken".into()),
+                |_| true,
+                |_| None
+            ),
             Finding::Same
         );
         assert!(matches!(
-            compare(&[contended], &live(|seen| seen.ownership_hash = "p".into()), |_| true),
+            compare(&[contended], &live(|seen| seen.ownership_hash = "p".into()), |_| true, |_| None),
             Finding::Drift(_)
         ));
     }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::StreamExt;
+use serde_json::Value;
 
-use super::cache::KindKey;
+use super::cache::{KindKey, instance_of};
 use super::pace::Pace;
 use super::{Watch, locked};
 use crate::clients::kubernetes::{Change, Error, ResourceType, Result, Scope};
@@ -26,6 +27,10 @@ pub enum Subject {
     Ours { kind: KindKey, control_plane_id: String },
     /// All horizontal pod autoscalers, labelled or not.
     Autoscalers,
+    /// The pods of what this control plane has labelled.
+    Pods { control_plane_id: String },
+    /// All warnings: nobody labels events.
+    Warnings,
 }
 
 impl Subject {
@@ -33,14 +38,22 @@ impl Subject {
         match self {
             Self::Ours { kind, .. } => kind.clone(),
             Self::Autoscalers => ("autoscaling/v2".into(), "HorizontalPodAutoscaler".into()),
+            Self::Pods { .. } => ("v1".into(), "Pod".into()),
+            Self::Warnings => ("v1".into(), "Event".into()),
         }
     }
 
-    fn selector(&self) -> String {
+    fn labels(&self) -> String {
         match self {
-            Self::Ours { control_plane_id, .. } => format!("{CONTROL_PLANE_LABEL}={control_plane_id}"),
-            Self::Autoscalers => String::new(),
+            Self::Ours { control_plane_id, .. } | Self::Pods { control_plane_id } => {
+                format!("{CONTROL_PLANE_LABEL}={control_plane_id}")
+            }
+            Self::Autoscalers | Self::Warnings => String::new(),
         }
+    }
+
+    fn fields(&self) -> &'static str {
+        if matches!(self, Self::Warnings) { "type=Warning" } else { "" }
     }
 }
 
@@ -56,6 +69,9 @@ pub async fn follow(watch: Arc<Watch>, subject: Subject) {
         } else {
             tracing::debug!(kind = subject.kind().1, runtime = watch.cluster.runtime_id(), %error, "a watch broke");
             lost(&watch, &subject);
+            if matches!((&subject, &error), (Subject::Pods { .. } | Subject::Warnings, Error::Forbidden(_))) {
+                watch.see_troubles(false);
+            }
             pace.pause(began.elapsed())
         };
         tokio::time::sleep(pause).await;
@@ -66,13 +82,13 @@ pub async fn follow(watch: Arc<Watch>, subject: Subject) {
 async fn list_and_watch(watch: &Watch, subject: &Subject, is_first: &mut bool) -> Result<Infallible> {
     let (api_version, kind) = subject.kind();
     let resource = watch.cluster.resource_type(&api_version, &kind).await?;
-    let selector = subject.selector();
-    let found = watch.cluster.list(&resource, &Scope { namespace: "", labels: &selector, fields: "" }).await?;
+    let scope = Scope { namespace: "", labels: &subject.labels(), fields: subject.fields() };
+    let found = watch.cluster.list(&resource, &scope).await?;
     listed(watch, subject, &found.items, std::mem::take(is_first));
     let (mut from, mut pace, mut failures) = (found.resource_version, Pace::default(), 0);
     loop {
         let began = Instant::now();
-        match watch_from(watch, subject, &resource, &mut from).await {
+        match watch_from(watch, subject, &resource, &scope, &mut from).await {
             Ok(()) => failures = 0,
             Err(Error::Unreachable(_)) if failures < RESUMES => failures += 1,
             Err(error) => return Err(error),
@@ -86,8 +102,14 @@ async fn list_and_watch(watch: &Watch, subject: &Subject, is_first: &mut bool) -
 }
 
 /// One watch, until the cluster ends it, or it is to be begun again.
-async fn watch_from(watch: &Watch, subject: &Subject, resource: &ResourceType, from: &mut String) -> Result<()> {
-    let changes = watch.cluster.watch(resource, &subject.selector(), from).await?;
+async fn watch_from(
+    watch: &Watch,
+    subject: &Subject,
+    resource: &ResourceType,
+    scope: &Scope<'_>,
+    from: &mut String,
+) -> Result<()> {
+    let changes = watch.cluster.watch(resource, scope, from).await?;
     resumed(watch, subject);
     let mut changes = std::pin::pin!(changes);
     loop {
@@ -110,7 +132,7 @@ async fn watch_from(watch: &Watch, subject: &Subject, resource: &ResourceType, f
     }
 }
 
-fn listed(watch: &Watch, subject: &Subject, items: &[serde_json::Value], is_first: bool) {
+fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
     match subject {
         Subject::Ours { kind, .. } => {
             let touched = locked(&watch.cache).replace(kind, items);
@@ -123,24 +145,28 @@ fn listed(watch: &Watch, subject: &Subject, items: &[serde_json::Value], is_firs
             let touched = locked(&watch.cache).replace_autoscalers(items);
             watch.rescaled(touched);
         }
+        Subject::Pods { .. } => {
+            let touched = locked(&watch.troubles).replace_pods(items);
+            watch.suspect(touched, Duration::ZERO);
+        }
+        Subject::Warnings => items.iter().for_each(|event| warned(watch, event)),
     }
 }
 
 /// What is missed of a kind that isn't served is missed as after a list.
 fn unserved(watch: &Watch, subject: &Subject, is_first: bool) {
-    match subject {
-        Subject::Ours { kind, .. } => {
-            let touched = locked(&watch.cache).note_unserved(kind);
-            watch.suspect(touched, Duration::ZERO);
-            if is_first {
-                locked(&watch.suspects).listed_first(kind.clone());
-            }
+    if let Subject::Ours { kind, .. } = subject {
+        let touched = locked(&watch.cache).note_unserved(kind);
+        watch.suspect(touched, Duration::ZERO);
+        if is_first {
+            locked(&watch.suspects).listed_first(kind.clone());
         }
-        Subject::Autoscalers => listed(watch, subject, &[], is_first),
+    } else {
+        listed(watch, subject, &[], is_first);
     }
 }
 
-fn changed(watch: &Watch, subject: &Subject, object: &serde_json::Value, is_gone: bool) {
+fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
     match subject {
         Subject::Ours { .. } => {
             let mut cache = locked(&watch.cache);
@@ -152,6 +178,35 @@ fn changed(watch: &Watch, subject: &Subject, object: &serde_json::Value, is_gone
             let touched = locked(&watch.cache).change_autoscaler(object, is_gone);
             watch.rescaled(touched);
         }
+        Subject::Pods { .. } => {
+            let mut troubles = locked(&watch.troubles);
+            let instance_id = instance_of(object);
+            let touched = if is_gone {
+                troubles.remove_pod(object)
+            } else {
+                troubles.put_pod(instance_id, object).then(|| instance_id.to_owned())
+            };
+            drop(troubles);
+            watch.suspect(touched, Duration::ZERO);
+        }
+        Subject::Warnings if is_gone => locked(&watch.troubles).remove_warning(object),
+        Subject::Warnings => warned(watch, object),
+    }
+}
+
+/// Suspects whoever a warning is about, if it says something new.
+fn warned(watch: &Watch, event: &Value) {
+    let touched = {
+        let mut troubles = locked(&watch.troubles);
+        let Some(about) = troubles.put_warning(event) else { return };
+        troubles.instance_of_pod(&about).cloned().map_or_else(|| Err(about), Ok)
+    };
+    match touched {
+        Ok(instance_id) => watch.suspect([instance_id], Duration::ZERO),
+        Err(about) => {
+            let touched = locked(&watch.cache).instances_with([&about]);
+            watch.suspect(touched, Duration::ZERO);
+        }
     }
 }
 
@@ -159,6 +214,8 @@ fn lost(watch: &Watch, subject: &Subject) {
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).lose(kind),
         Subject::Autoscalers => locked(&watch.cache).lose_autoscalers(),
+        Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = false,
+        Subject::Warnings => locked(&watch.troubles).are_warnings_synced = false,
     }
 }
 
@@ -166,5 +223,10 @@ fn resumed(watch: &Watch, subject: &Subject) {
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).resume(kind),
         Subject::Autoscalers => locked(&watch.cache).resume_autoscalers(),
+        Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = true,
+        Subject::Warnings => locked(&watch.troubles).are_warnings_synced = true,
+    }
+    if locked(&watch.troubles).are_complete() {
+        watch.see_troubles(true);
     }
 }

@@ -45,7 +45,10 @@ impl Following {
     /// Follows what every cluster is watched for.
     pub fn start(watch: Arc<Watch>, control: ControlClient, control_plane_id: String) -> Self {
         let (followed, mut followers) = (HashSet::new(), JoinSet::new());
-        followers.spawn(follow(watch.clone(), Subject::Autoscalers));
+        let pods = Subject::Pods { control_plane_id: control_plane_id.clone() };
+        for subject in [Subject::Autoscalers, pods, Subject::Warnings] {
+            followers.spawn(follow(watch.clone(), subject));
+        }
         let mut following = Self { watch, control, control_plane_id, followed, followers };
         for (api_version, kind) in ALWAYS {
             following.add(((*api_version).into(), (*kind).into()));

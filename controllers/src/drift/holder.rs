@@ -10,10 +10,11 @@ use threeport_sdk::controller::LeaseGuard;
 
 use super::compare::{Finding, compare};
 use super::following::Following;
-use super::notices::{Next, Notices};
+use super::notices::{Next, Notices, Urgency};
 use super::suspects::Due;
 use super::{Watch, leftovers, locked};
 use crate::clients::kubernetes::{Clusters, Error};
+use crate::workload_instance::plan::Observed;
 
 /// How soon a replica that doesn't hold the watch asks again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -22,6 +23,8 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// How often kinds that other replicas came to use are looked for.
 const CATCH_UP: Duration = Duration::from_secs(2);
+/// How often a replica that doesn't hold the watch finds out what may be followed.
+const PROBE_EVERY: Duration = Duration::from_mins(5);
 /// How often a runtime is asked for its tombstone.
 const ASK_WHETHER_DELETED: Duration = Duration::from_mins(1);
 /// Instances compared at a time: with those rescaled no more than the server wakes at once.
@@ -64,6 +67,7 @@ impl Holder {
         let lease = self.lease.clone();
         let is_deleted = Box::pin(lease.guard(self.hold())).await.is_ok();
         *locked(&self.watch.cache) = super::Cache::default();
+        *locked(&self.watch.troubles) = super::Troubles::default();
         locked(&self.watch.suspects).release();
         if is_deleted {
             self.clusters.forget(self.watch.cluster.runtime_id());
@@ -80,7 +84,12 @@ impl Holder {
             name: format!("watch/{}", self.watch.cluster.runtime_id()),
             release: false,
         };
+        let mut next_probe = Instant::now();
         loop {
+            if next_probe <= Instant::now() {
+                next_probe += PROBE_EVERY;
+                self.probe().await;
+            }
             match self.control.acquire_lease(request.clone()).await {
                 Ok(answer) if answer.held => break,
                 Ok(_) => {}
@@ -94,6 +103,18 @@ impl Holder {
         tracing::info!(runtime = self.watch.cluster.runtime_id(), "watching a cluster");
         locked(&self.watch.suspects).hold();
         self.watch_all().await;
+    }
+
+    /// Finds out whether pods and warnings may be followed; if so, whoever holds the watch does it.
+    async fn probe(&self) {
+        for kind in ["Pod", "Event"] {
+            match self.watch.cluster.can_list("v1", kind).await {
+                Ok(true) => {}
+                Ok(false) => return self.watch.see_troubles(false),
+                Err(_) => return,
+            }
+        }
+        self.watch.see_troubles(true);
     }
 
     async fn watch_all(&mut self) {
@@ -173,19 +194,25 @@ impl Holder {
         self.look_for_served(inventories.values().flatten()).await;
         let (mut wakes, mut unknown) = (Vec::new(), Vec::new());
         for (id, inventory) in inventories {
-            let finding = {
-                let cache = locked(&self.watch.cache);
-                compare(&inventory, &cache.of(&id), |reference| cache.shows_absence(reference))
-            };
-            match finding {
-                Finding::Same => self.notices.is_same(&id),
+            match self.compare(&id, &inventory) {
+                Finding::Same => self.notices.is_same(&id, Instant::now()),
                 Finding::Unknown => unknown.push(id),
-                Finding::Health(what) => wakes.extend(self.notice(id, what, true)),
-                Finding::Drift(what) => wakes.extend(self.notice(id, what, false)),
+                Finding::Health(what) => wakes.extend(self.notice(id, what, Urgency::AtOnce)),
+                Finding::Drift(what) => wakes.extend(self.notice(id, what, Urgency::Lasting)),
+                Finding::Trouble(what) => wakes.extend(self.notice(id, what, Urgency::Paced)),
             }
         }
         self.settle_unknown(unknown).await;
         wakes
+    }
+
+    fn compare(&self, id: &str, inventory: &[InventoryEntry]) -> Finding {
+        let cache = locked(&self.watch.cache);
+        let trouble = |seen: &Observed| {
+            let explained = self.watch.explain(id, seen)?;
+            Some(explained.map(|explained| explained.reason).unwrap_or_default())
+        };
+        compare(inventory, &cache.of(id), |reference| cache.shows_absence(reference), trouble)
     }
 
     /// Of a kind that wasn't served a reconcile may just have made its definition: then absence means nothing yet.
@@ -201,8 +228,8 @@ impl Holder {
     }
 
     /// Whether the finding is to wake its instance now.
-    fn notice(&mut self, id: String, finding: String, at_once: bool) -> Option<String> {
-        match self.notices.differs(&id, finding, at_once, Instant::now()) {
+    fn notice(&mut self, id: String, finding: String, urgency: Urgency) -> Option<String> {
+        match self.notices.differs(&id, finding, urgency, Instant::now()) {
             Next::Wake => Some(id),
             Next::LookAgain(after) => {
                 self.watch.suspect([id], after);

@@ -11,6 +11,21 @@ const SAME_AGAIN: Duration = Duration::from_secs(30);
 const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
 const UNKNOWN_LAST: Duration = Duration::from_mins(10);
 
+/// A reason must last this long: much passes while things start.
+const REASON_LASTS: Duration = Duration::from_secs(2);
+/// Reasons that go on changing wake an instance at doubling distances up to this.
+const SELDOM: Duration = Duration::from_mins(5);
+
+/// How soon a finding wakes its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    AtOnce,
+    /// Once it has been found again.
+    Lasting,
+    /// Once it has lasted for a while, and ever more seldom if there is always another one.
+    Paced,
+}
+
 /// What to do about a finding.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -25,6 +40,8 @@ pub struct Notices {
     found: HashMap<String, Notice>,
     /// Since when.
     unknown: HashMap<String, Instant>,
+    /// The last wake for a mere reason, and how long to leave the instance alone from then on.
+    paced: HashMap<String, (Instant, Duration)>,
 }
 
 #[derive(Debug)]
@@ -36,13 +53,16 @@ struct Notice {
 
 impl Notices {
     /// The instance is as it should be.
-    pub fn is_same(&mut self, id: &str) {
+    pub fn is_same(&mut self, id: &str, now: Instant) {
         self.found.remove(id);
         self.unknown.remove(id);
+        if self.paced.get(id).is_some_and(|(woken_at, _)| now.duration_since(*woken_at) > SELDOM * 2) {
+            self.paced.remove(id);
+        }
     }
 
     /// Something of the instance differs.
-    pub fn differs(&mut self, id: &str, finding: String, at_once: bool, now: Instant) -> Next {
+    pub fn differs(&mut self, id: &str, finding: String, urgency: Urgency, now: Instant) -> Next {
         self.unknown.remove(id);
         let fresh = Notice { finding, since: now, woken_at: None };
         let notice = match self.found.remove(id) {
@@ -50,17 +70,29 @@ impl Notices {
             _ => fresh,
         };
         let notice = self.found.entry(id.to_owned()).or_insert(notice);
-        let (from, wait) = match notice.woken_at {
-            Some(woken_at) => (woken_at, SAME_AGAIN),
-            None => (notice.since, if at_once { Duration::ZERO } else { SECOND_LOOK }),
+        let (from, wait) = match (notice.woken_at, urgency) {
+            (Some(woken_at), _) => (woken_at, SAME_AGAIN),
+            (None, Urgency::AtOnce) => (notice.since, Duration::ZERO),
+            (None, Urgency::Lasting) => (notice.since, SECOND_LOOK),
+            (None, Urgency::Paced) => (notice.since, REASON_LASTS),
         };
-        match wait.saturating_sub(now.duration_since(from)) {
-            Duration::ZERO => {
-                notice.woken_at = Some(now);
-                Next::Wake
-            }
-            left => Next::LookAgain(left),
+        let mut left = wait.saturating_sub(now.duration_since(from));
+        if urgency == Urgency::Paced {
+            left = left.max(
+                self.paced
+                    .get(id)
+                    .map_or(Duration::ZERO, |(woken_at, pause)| pause.saturating_sub(now.duration_since(*woken_at))),
+            );
         }
+        if !left.is_zero() {
+            return Next::LookAgain(left);
+        }
+        notice.woken_at = Some(now);
+        if urgency == Urgency::Paced {
+            let pause = self.paced.get(id).map_or(REASON_LASTS, |(_, pause)| (*pause * 2).min(SELDOM));
+            self.paced.insert(id.to_owned(), (now, pause));
+        }
+        Next::Wake
     }
 
     /// No inventory knows the instance: when to look again.
@@ -78,7 +110,7 @@ mod tests {
     #[test]
     fn drift_wakes_at_the_second_look_and_then_seldom() {
         let (mut notices, start) = (Notices::default(), Instant::now());
-        let mut differs = |after| notices.differs("i", "missing".into(), false, start + after);
+        let mut differs = |after| notices.differs("i", "missing".into(), Urgency::Lasting, start + after);
         assert_eq!(differs(Duration::ZERO), Next::LookAgain(SECOND_LOOK));
         assert_eq!(differs(SECOND_LOOK / 2), Next::LookAgain(SECOND_LOOK / 2), "another event is no second look");
         assert_eq!(differs(SECOND_LOOK), Next::Wake);
@@ -89,9 +121,26 @@ mod tests {
     #[test]
     fn another_finding_counts_from_the_beginning() {
         let (mut notices, now) = (Notices::default(), Instant::now());
-        assert_eq!(notices.differs("i", "health".into(), true, now), Next::Wake);
-        assert_eq!(notices.differs("i", "other".into(), true, now), Next::Wake);
-        assert_eq!(notices.differs("i", "missing".into(), false, now), Next::LookAgain(SECOND_LOOK));
+        assert_eq!(notices.differs("i", "health".into(), Urgency::AtOnce, now), Next::Wake);
+        assert_eq!(notices.differs("i", "other".into(), Urgency::AtOnce, now), Next::Wake);
+        assert_eq!(notices.differs("i", "missing".into(), Urgency::Lasting, now), Next::LookAgain(SECOND_LOOK));
+    }
+
+    #[test]
+    fn reasons_that_go_on_changing_wake_at_doubling_distances() {
+        let (mut notices, start) = (Notices::default(), Instant::now());
+        let (mut wakes, mut second) = (Vec::new(), 0);
+        while second < 600 {
+            // The reconcile stores what was found; the next reason is another.
+            let found = format!("reason {}", wakes.len());
+            if notices.differs("i", found, Urgency::Paced, start + Duration::from_secs(second)) == Next::Wake {
+                wakes.push(second);
+                notices.is_same("i", start + Duration::from_secs(second));
+            }
+            second += 1;
+        }
+        assert_eq!(wakes[..5], [2, 5, 9, 17, 33], "{wakes:?}");
+        assert!(wakes.len() <= 10, "{wakes:?}");
     }
 
     #[test]
@@ -106,7 +155,7 @@ mod tests {
         let looks = (0..12).map(|_| look()).collect::<Vec<_>>();
         assert_eq!(looks[..4], [UNKNOWN_AGAIN, UNKNOWN_AGAIN, UNKNOWN_AGAIN * 2, UNKNOWN_AGAIN * 4]);
         assert_eq!(looks[11], UNKNOWN_LAST);
-        notices.is_same("i");
+        notices.is_same("i", start + after);
         assert_eq!(notices.is_unknown("i", start + after), UNKNOWN_AGAIN);
     }
 }

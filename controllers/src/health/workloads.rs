@@ -119,7 +119,7 @@ pub fn pod(object: &Value) -> Health {
     match text(&object["status"]["phase"]) {
         "Succeeded" => Health::healthy(),
         "Failed" => Health::new(State::Down, or(text(&object["status"]["reason"]), "Failed"), pod_message(object)),
-        "Running" if matches!(condition(object, "Ready"), Some(("True", ..))) => Health::healthy(),
+        "Running" if is_pod_ready(object) => Health::healthy(),
         _ => match pod_trouble(object) {
             Some((reason, message)) => Health::new(State::Unhealthy, &reason, message),
             None => Health::reconciling("NotReady", pod_message(object)),
@@ -133,29 +133,56 @@ fn pod_message(object: &Value) -> String {
     or(message, or(ready, "is not ready")).to_owned()
 }
 
-/// Why a pod can't run: a container's waiting or last termination, or the scheduler's word.
+pub fn is_pod_ready(pod: &Value) -> bool {
+    text(&pod["status"]["phase"]) == "Succeeded" || matches!(condition(pod, "Ready"), Some(("True", ..)))
+}
+
+/// Why a pod can't run: what a container waits for or ended with, or the scheduler's word. The same through all of a
+/// crash loop, whichever turn of it is seen.
 pub fn pod_trouble(pod: &Value) -> Option<(String, String)> {
     if let Some(("False", "Unschedulable", message)) = condition(pod, "PodScheduled") {
         return Some(("Unschedulable".into(), message.to_owned()));
     }
     let statuses = ["initContainerStatuses", "containerStatuses"];
     let containers = statuses.iter().flat_map(|field| pod["status"][*field].as_array().into_iter().flatten());
-    containers.into_iter().find_map(|container| {
-        let waiting = &container["state"]["waiting"];
-        let reason = text(&waiting["reason"]);
-        if reason.is_empty() || matches!(reason, "ContainerCreating" | "PodInitializing") {
-            return None;
+    containers.into_iter().find_map(container_trouble)
+}
+
+fn container_trouble(container: &Value) -> Option<(String, String)> {
+    let name = text(&container["name"]);
+    let waiting = &container["state"]["waiting"];
+    let told = |reason: &str| {
+        Some((reason.to_owned(), format!("container `{name}`: {}", or(text(&waiting["message"]), reason))))
+    };
+    match text(&waiting["reason"]) {
+        // The two take turns.
+        "ErrImagePull" | "ImagePullBackOff" => told("ImagePullBackOff"),
+        "" | "ContainerCreating" | "PodInitializing" | "CrashLoopBackOff" => crash(container),
+        reason => told(reason),
+    }
+}
+
+/// How a container that isn't ready has ended the last time, unless it has done what it was to do.
+fn crash(container: &Value) -> Option<(String, String)> {
+    let ended = |state: &'static str| Some(&container[state]["terminated"]).filter(|ended| ended.is_object());
+    let last = ended("state").or(ended("lastState"));
+    let is_looping = container["restartCount"].as_i64().unwrap_or(0) > 0;
+    let is_over = last.is_some_and(|last| last["exitCode"] == 0) && !is_looping;
+    if container["ready"] == true || is_over {
+        return None;
+    }
+    let name = text(&container["name"]);
+    let how = last.map(|last| format!("{} (code {})", or(text(&last["reason"]), "Error"), last["exitCode"]));
+    match (how, is_looping) {
+        (Some(how), true) => Some(("CrashLoopBackOff".into(), format!("container `{name}` keeps ending; last: {how}"))),
+        (Some(how), false) => {
+            Some((or(text(&last?["reason"]), "Error").to_owned(), format!("container `{name}` ended: {how}")))
         }
-        let last = &container["lastState"]["terminated"];
-        let exit = match (text(&last["reason"]), last["exitCode"].as_i64()) {
-            (why, Some(code)) => format!("; last exit: {why} (code {code})"),
-            _ => String::new(),
-        };
-        Some((
-            reason.to_owned(),
-            format!("container `{}`: {}{exit}", text(&container["name"]), or(text(&waiting["message"]), reason)),
-        ))
-    })
+        (None, _) if container["state"]["waiting"]["reason"] == "CrashLoopBackOff" => {
+            Some(("CrashLoopBackOff".into(), format!("container `{name}` keeps ending")))
+        }
+        (None, _) => None,
+    }
 }
 
 #[cfg(test)]

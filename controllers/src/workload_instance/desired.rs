@@ -10,7 +10,7 @@ use threeport::v1::ResourceReference;
 
 use crate::resource::{
     APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, MADE_FOR, group, hash, is_retained, is_shared, reference,
-    set_annotation, set_label,
+    set_annotation, set_label, text,
 };
 
 /// One resource as it should be.
@@ -115,6 +115,7 @@ fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
     if !found.is_shared() {
         set_label(&mut found.value, CONTROL_PLANE_LABEL, owner.control_plane_id);
         set_label(&mut found.value, INSTANCE_LABEL, owner.instance_id);
+        mark_pods(&mut found.value, owner);
     }
     found.rehash();
     found
@@ -146,6 +147,19 @@ impl Desired {
         if !self.is_shared() {
             set_annotation(&mut self.value, APPLIED_HASH, &self.hash);
         }
+    }
+}
+
+/// Pods bear the labels of what runs them, so that the watch on the cluster sees them.
+fn mark_pods(value: &mut Value, owner: Owner) {
+    let template = match (group(text(&value["apiVersion"])), text(&value["kind"])) {
+        ("apps", "Deployment" | "StatefulSet" | "DaemonSet" | "ReplicaSet") | ("batch", "Job") => "/spec/template",
+        ("batch", "CronJob") => "/spec/jobTemplate/spec/template",
+        _ => return,
+    };
+    if let Some(template) = value.pointer_mut(template).filter(|template| template.is_object()) {
+        set_label(template, CONTROL_PLANE_LABEL, owner.control_plane_id);
+        set_label(template, INSTANCE_LABEL, owner.instance_id);
     }
 }
 
@@ -235,6 +249,18 @@ mod tests {
         let all = desired(vec![resource("v1", "ConfigMap", &json!({}))], OWNER);
         assert_eq!(all[1].value["metadata"]["labels"][INSTANCE_LABEL], "instance");
         assert!(all[0].nature == Nature::Implied && all[0].value["metadata"]["labels"][INSTANCE_LABEL].is_null());
+    }
+
+    #[test]
+    fn pods_bear_the_labels_of_what_runs_them() {
+        let label_at = |kind: (&str, &str), spec: &Value, path: &str| {
+            let one = desired(vec![resource(kind.0, kind.1, spec)], OWNER).pop().unwrap();
+            one.value.pointer(path).unwrap()["metadata"]["labels"][INSTANCE_LABEL].clone()
+        };
+        let spec = json!({ "template": { "metadata": { "labels": { "app": "x" } } } });
+        assert_eq!(label_at(("apps/v1", "Deployment"), &spec, "/spec/template"), "instance");
+        let spec = json!({ "jobTemplate": { "spec": { "template": {} } } });
+        assert_eq!(label_at(("batch/v1", "CronJob"), &spec, "/spec/jobTemplate/spec/template"), "instance");
     }
 
     #[test]

@@ -1,78 +1,88 @@
-//! Why something isn't healthy, in the cluster's own words: what its pods and recent warnings say.
+//! Why something isn't healthy: what its pods and recent warnings say, told by the watch or asked of the cluster.
 
-use serde_json::Value;
-use threeport::v1::ResourceReference;
+use std::time::Duration;
 
-use super::volume_claims::selector;
+use threeport::v1::WorkloadInstance;
+use threeport_sdk::controller::{Context, Error as Failure};
+
+use super::outcome::{Round, unready_for};
+use super::plan::{self, Live, Observed};
+use super::work::Outcome;
 use crate::clients::kubernetes::{Cluster, Result, Scope};
-use crate::health::{Health, State, pod_trouble};
-use crate::resource::text;
+use crate::drift::Troubles;
+use crate::health::Health;
+use crate::resource::as_query;
 
-/// Kinds whose pods tell more than they do.
-const RUNS_PODS: &[&str] = &["Deployment", "StatefulSet", "DaemonSet", "ReplicaSet", "Job"];
+/// Pods and warnings are asked for no sooner than this after something became unready.
+const ASK_AFTER: Duration = Duration::from_secs(1);
 
-/// A better health than `found`, if pods or events know more. Costs up to two calls.
-pub async fn explain(
-    cluster: &Cluster,
-    desired: &Value,
-    reference: &ResourceReference,
-    found: &Health,
-) -> Result<Health> {
-    if RUNS_PODS.contains(&reference.kind.as_str())
-        && let Some((reason, message)) = pods_say(cluster, desired, reference).await?
-    {
-        let state = found.state.max(State::Unhealthy);
-        return Ok(Health::new(state, &reason, join(&message, &found.message)));
-    }
-    match warning(cluster, reference).await? {
-        Some((reason, message)) => Ok(Health::new(found.state, &reason, join(&message, &found.message))),
-        None => Ok(found.clone()),
-    }
-}
-
-fn join(first: &str, second: &str) -> String {
-    if second.is_empty() { first.to_owned() } else { format!("{first} ({second})") }
-}
-
-async fn pods_say(
-    cluster: &Cluster,
-    desired: &Value,
-    reference: &ResourceReference,
-) -> Result<Option<(String, String)>> {
-    let labels = match selector(desired) {
-        labels if labels.is_empty() && reference.kind == "Job" => {
-            format!("batch.kubernetes.io/job-name={}", reference.name)
+impl Round {
+    /// Says why something is not healthy, once it has had a moment.
+    pub async fn explain(
+        &self,
+        context: &Context<WorkloadInstance>,
+        live: &Live,
+        outcomes: &mut [Outcome],
+    ) -> std::result::Result<(), Failure> {
+        if outcomes.iter().any(|outcome| outcome.has_written) {
+            return Ok(());
         }
-        labels => labels,
-    };
-    if labels.is_empty() {
-        return Ok(None);
+        let is_ill = |outcome: &&mut Outcome| outcome.error.is_none() && !outcome.health.is_healthy();
+        for outcome in outcomes.iter_mut().filter(is_ill) {
+            let Some(seen) = self.seen(outcome, live) else { continue };
+            if let Some(explained) = self.explained(context, &seen).await? {
+                outcome.entry.health = outcome.health.summary_with(&explained);
+                outcome.health = explained;
+            }
+        }
+        Ok(())
     }
-    let resource = cluster.resource_type("v1", "Pod").await?;
-    let pods =
-        cluster.list(&resource, &Scope { namespace: &reference.namespace, labels: &labels, fields: "" }).await?.items;
-    Ok(pods.iter().find_map(|pod| {
-        let (reason, message) = pod_trouble(pod)?;
-        Some((reason, format!("pod `{}`: {message}", text(&pod["metadata"]["name"]))))
-    }))
+
+    fn seen(&self, outcome: &Outcome, live: &Live) -> Option<Observed> {
+        match &outcome.object {
+            Some(object) => Some(Observed::of(object, &self.manager)),
+            None => live.get(&plan::key(&self.wanted[outcome.index].reference)).cloned(),
+        }
+    }
+
+    /// From the watch, if this process has it; else by asking, once things have had a moment.
+    async fn explained(
+        &self,
+        context: &Context<WorkloadInstance>,
+        seen: &Observed,
+    ) -> std::result::Result<Option<Health>, Failure> {
+        let instance_id = context.object.meta.as_ref().map_or("", |meta| meta.id.as_str());
+        if let Some(known) = self.watch.explain(instance_id, seen) {
+            return Ok(known);
+        }
+        if unready_for(context) < ASK_AFTER {
+            return Ok(None);
+        }
+        let asked = context.lease().guard(ask(&self.cluster, instance_id, seen)).await?;
+        Ok(asked.unwrap_or_default())
+    }
 }
 
-/// The latest warning about the resource itself.
-async fn warning(cluster: &Cluster, reference: &ResourceReference) -> Result<Option<(String, String)>> {
-    let namespace = if reference.namespace.is_empty() { "default" } else { &reference.namespace };
-    let fields = format!("type=Warning,involvedObject.kind={},involvedObject.name={}", reference.kind, reference.name);
+/// A better word on what was seen, if pods or warnings know more. Costs up to two calls.
+async fn ask(cluster: &Cluster, instance_id: &str, seen: &Observed) -> Result<Option<Health>> {
+    let mut troubles = Troubles::default();
+    let namespace = seen.reference.namespace.as_str();
+    if !seen.selector.is_empty() {
+        let resource = cluster.resource_type("v1", "Pod").await?;
+        let scope = Scope { namespace, labels: &as_query(&seen.selector), fields: "" };
+        for pod in cluster.list(&resource, &scope).await?.items {
+            troubles.put_pod(instance_id, &pod);
+        }
+    }
+    if let Some(explained) = troubles.explain(instance_id, seen) {
+        return Ok(Some(explained));
+    }
     let resource = cluster.resource_type("v1", "Event").await?;
-    let events = cluster.list(&resource, &Scope { namespace, labels: "", fields: &fields }).await?.items;
-    let latest = events.into_iter().max_by_key(|event| seen_at(event).to_owned());
-    Ok(latest.map(|event| (text(&event["reason"]).to_owned(), text(&event["message"]).to_owned())))
-}
-
-fn seen_at(event: &Value) -> &str {
-    let times = [
-        &event["lastTimestamp"],
-        &event["series"]["lastObservedTime"],
-        &event["eventTime"],
-        &event["metadata"]["creationTimestamp"],
-    ];
-    times.into_iter().map(text).find(|time| !time.is_empty()).unwrap_or_default()
+    let (kind, name) = (&seen.reference.kind, &seen.reference.name);
+    let fields = format!("type=Warning,involvedObject.kind={kind},involvedObject.name={name}");
+    let namespace = if namespace.is_empty() { "default" } else { namespace };
+    for event in cluster.list(&resource, &Scope { namespace, labels: "", fields: &fields }).await?.items {
+        troubles.put_warning(&event);
+    }
+    Ok(troubles.explain(instance_id, seen))
 }

@@ -4,22 +4,22 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use threeport::v1::{InventoryEntry, ResourceReference, SharedResource, WorkloadInstance};
+use threeport::v1::{ResourceReference, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 use tokio::time::Instant;
 
-use super::plan::{self, Step};
+use super::plan::Step;
 use super::removal::{Removal, Removals};
 use super::repairs::{Contention, PATIENCE};
 use super::report::{self, ResourceState, Verdict};
 use super::work::Outcome;
-use super::{Desired, SLOW_LOOK, Watch, claims, diagnosis, not_ready, volume_claims};
+use super::{Desired, SLOW_LOOK, Watch, claims};
 use crate::clients::kubernetes::{Cluster, Error};
 use crate::health::{Health, State};
-use crate::resource::is_same;
+use crate::resource::is_shared;
 
 /// The first look after a change; the time between looks doubles from here.
-const FIRST_LOOK: Duration = Duration::from_secs(2);
+pub const FIRST_LOOK: Duration = Duration::from_secs(2);
 
 /// What one reconcile works with.
 pub struct Round {
@@ -35,52 +35,6 @@ pub struct Round {
 }
 
 impl Round {
-    /// Namespaces or CRDs that this instance may not use, or not yet.
-    pub async fn not_granted(
-        &self,
-        context: &mut Context<WorkloadInstance>,
-        refused: &[SharedResource],
-    ) -> Result<Next, Failure> {
-        if let Some(denied) = refused.iter().find(|refused| refused.reason != "BeingDeleted") {
-            return Err(self.denied(context, denied));
-        }
-        let mut removals = Removals::default();
-        let released = claims::finish_releases(context, &self.cluster, &self.manager, &self.wanted, refused).await?;
-        removals.note_released(released);
-        let names = refused.iter().map(|one| format!("{} `{}`", one.kind, one.name)).collect::<Vec<_>>().join(", ");
-        let message = match (removals.failed.first(), removals.going.first()) {
-            (Some((_, error)), _) => format!("{names} is being deleted: {error}"),
-            (None, Some(going)) => format!("is made again once it is gone: {}", going.why),
-            (None, None) => format!("{names} has just been deleted and is made again"),
-        };
-        let mut status = self.status.clone();
-        status["health"] = json!("Reconciling");
-        context.set_status(status);
-        context.condition("Ready", false, "BeingDeleted", message);
-        Ok(Next::CheckIn(removals.next_look().unwrap_or(FIRST_LOOK)))
-    }
-
-    fn denied(&self, context: &mut Context<WorkloadInstance>, denied: &SharedResource) -> Failure {
-        let SharedResource { kind, name, project, .. } = denied;
-        let (reason, message, needs_edit) = match denied.reason.as_str() {
-            "Reserved" => {
-                ("NamespaceReserved", format!("{kind} `{name}` is reserved for the cluster; use another one"), true)
-            }
-            "OtherProject" => (
-                "NamespaceTaken",
-                format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one"),
-                true,
-            ),
-            other => ("ClaimRefused", format!("{kind} `{name}` can't be used now ({other}); trying again"), false),
-        };
-        not_ready(context, &self.status, reason, &message, needs_edit)
-    }
-
-    pub fn unreachable(&self, context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
-        let message = format!("runtime `{}`: {error}", runtime_of(context));
-        not_ready(context, &self.status, error.reason(), &message, false)
-    }
-
     /// Takes away what is no longer wanted, then what only that had used.
     pub async fn remove(&self, context: &Context<WorkloadInstance>, steps: &[Step]) -> Result<Removals, Failure> {
         let mut removals = Removals::default();
@@ -127,22 +81,6 @@ impl Round {
         Ok(())
     }
 
-    /// Asks the cluster why something is not healthy, once it has had a moment.
-    pub async fn explain(&self, context: &Context<WorkloadInstance>, outcomes: &mut [Outcome]) -> Result<(), Failure> {
-        if outcomes.iter().any(|outcome| outcome.has_written) || unready_for(context) < FIRST_LOOK {
-            return Ok(());
-        }
-        let is_ill = |outcome: &&mut Outcome| outcome.error.is_none() && !outcome.health.is_healthy();
-        for outcome in outcomes.iter_mut().filter(is_ill) {
-            let one = &self.wanted[outcome.index];
-            let explained = diagnosis::explain(&self.cluster, &one.value, &one.reference, &outcome.health);
-            if let Ok(explained) = context.lease().guard(explained).await? {
-                outcome.health = explained;
-            }
-        }
-        Ok(())
-    }
-
     /// Stores inventory, status, conditions and events, and says when to look again.
     pub async fn report(
         &self,
@@ -172,7 +110,7 @@ impl Round {
         let next = if is_cut_short {
             Next::CheckIn(Duration::ZERO)
         } else {
-            next(&states, contention.as_ref(), &removals, unready)
+            next(&states, contention.as_ref(), &removals, unready, self.watch.tells_troubles())
         };
         self.store(context, outcomes, removals, claims);
         match failure {
@@ -234,63 +172,6 @@ impl Round {
             context.condition(name, verdict.is_met, verdict.reason, verdict.message);
         }
     }
-
-    /// Claims that stateful sets have made, looked for whenever one of those has changed.
-    async fn volume_claims(
-        &self,
-        outcomes: &[Outcome],
-        context: &Context<WorkloadInstance>,
-    ) -> Result<Vec<InventoryEntry>, Failure> {
-        let mut claims = Vec::new();
-        for outcome in outcomes.iter().filter(|outcome| outcome.error.is_none()) {
-            let one = &self.wanted[outcome.index];
-            let before = plan::entry(context.inventory(), &one.reference).map(|entry| entry.health.clone());
-            if volume_claims::has_templates(&one.value) && before.as_ref() != Some(&outcome.entry.health) {
-                // What can't be listed now is listed at the next change, and again when the instance goes.
-                let found = context.lease().guard(volume_claims::of(&self.cluster, &one.value)).await?;
-                claims.extend(found.unwrap_or_default());
-            }
-        }
-        Ok(claims)
-    }
-
-    /// Leaves the inventory as it is now, with the store and with the watch.
-    fn store(
-        &self,
-        context: &mut Context<WorkloadInstance>,
-        outcomes: Vec<Outcome>,
-        removals: Removals,
-        claims: Vec<InventoryEntry>,
-    ) {
-        let mut now = context.inventory().to_vec();
-        let (theirs, ours): (Vec<_>, Vec<_>) = outcomes.into_iter().partition(Outcome::is_others);
-        let kept = ours.into_iter().map(|outcome| outcome.entry).chain(removals.kept).chain(claims).collect::<Vec<_>>();
-        let mut gone = removals.gone;
-        gone.extend(theirs.into_iter().filter_map(|outcome| outcome.entry.resource));
-        gone.extend(superseded(context.inventory(), &kept));
-        let changed = kept.into_iter().filter(|entry| !context.inventory().contains(entry)).collect::<Vec<_>>();
-        let is_replaced = |entry: &InventoryEntry| {
-            let same = |other: &InventoryEntry| other.resource == entry.resource;
-            changed.iter().any(same) || entry.resource.as_ref().is_some_and(|known| gone.contains(known))
-        };
-        now.retain(|entry| !is_replaced(entry));
-        now.extend(changed.iter().cloned());
-        if let Some(meta) = &context.object.meta {
-            self.watch.expect(&meta.id, now);
-        }
-        context.keep_inventory(changed);
-        context.forget_inventory(gone);
-    }
-}
-
-/// References by another version of the API to what is known by a new one.
-fn superseded(inventory: &[InventoryEntry], kept: &[InventoryEntry]) -> Vec<ResourceReference> {
-    let known = inventory.iter().filter_map(|entry| entry.resource.as_ref());
-    let is_superseded = |known: &&ResourceReference| {
-        let mut now = kept.iter().filter_map(|entry| entry.resource.as_ref());
-        now.any(|now| is_same(now, known) && now != *known)
-    };
-    known.filter(is_superseded).cloned().collect()
 }
 
 /// The failure that decides how to go on, and whether only an edit helps.
@@ -309,6 +190,7 @@ fn next(
     contention: Option<&(ResourceReference, Contention)>,
     removals: &Removals,
     unready: Duration,
+    is_told: bool,
 ) -> Next {
     if let Some(next_look) = removals.next_look() {
         return Next::CheckIn(next_look);
@@ -316,8 +198,10 @@ fn next(
     if contention.is_some() {
         return Next::CheckIn(PATIENCE);
     }
-    // The watch tells of most changes. Pods that fail change nothing that is watched: looks at doubling distances find those.
-    if report::worst(states) == State::Healthy {
+    // The watch tells when health, or the reason for it, changes. Only definitions of kinds bear no label that it could go
+    // by, and some clusters let us see neither pods nor warnings: then looks at doubling distances find what has changed.
+    let is_ill = |(_, health): &&ResourceState| health.state != State::Healthy;
+    if states.iter().filter(is_ill).all(|(reference, _)| is_told && !is_shared(reference)) {
         Next::Done
     } else {
         Next::CheckIn(unready.clamp(FIRST_LOOK, SLOW_LOOK))
@@ -325,7 +209,7 @@ fn next(
 }
 
 /// The instance's runtime by name, for messages about it.
-fn runtime_of(context: &Context<WorkloadInstance>) -> &str {
+pub fn runtime_of(context: &Context<WorkloadInstance>) -> &str {
     context.object.spec.as_ref().map_or("", |spec| &spec.runtime)
 }
 
@@ -335,31 +219,9 @@ fn has_condition(context: &Context<WorkloadInstance>, name: &str) -> bool {
 }
 
 /// How long the instance has not been ready.
-fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
+pub fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
     let conditions = context.object.status.iter().flat_map(|status| &status.conditions);
     let unready = conditions.into_iter().find(|condition| condition.r#type == "Ready" && condition.status != "True");
     let since = unready.and_then(|condition| condition.last_transition_at).and_then(|at| SystemTime::try_from(at).ok());
     since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn entry(api_version: &str, name: &str) -> InventoryEntry {
-        let resource = ResourceReference {
-            api_version: api_version.into(),
-            kind: "HorizontalPodAutoscaler".into(),
-            namespace: "n".into(),
-            name: name.into(),
-        };
-        InventoryEntry { resource: Some(resource), uid: "u".into(), ..Default::default() }
-    }
-
-    #[test]
-    fn a_new_version_of_the_api_replaces_the_entry_of_the_old_one() {
-        let before = [entry("autoscaling/v1", "a"), entry("autoscaling/v1", "b")];
-        assert_eq!(superseded(&before, &[entry("autoscaling/v2", "a")]), [before[0].resource.clone().unwrap()]);
-        assert_eq!(superseded(&before, &[entry("autoscaling/v1", "a")]), []);
-    }
 }

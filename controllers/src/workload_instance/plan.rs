@@ -1,6 +1,6 @@
 //! What to do with each resource. Pure: all that is known comes in, steps come out.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use serde_json::Value;
 use threeport::v1::{InventoryEntry, ResourceReference};
@@ -10,7 +10,7 @@ use super::repairs::Repairs;
 use crate::health::{self, Health};
 use crate::resource::{
     APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, ownership_hash, reference,
-    resource_version, uid,
+    resource_version, selector, uid,
 };
 
 /// What was seen of an object: all that a decision needs.
@@ -23,6 +23,8 @@ pub struct Observed {
     pub ownership_hash: String,
     pub is_retained: bool,
     pub health: Health,
+    /// The labels of the pods it runs; empty for what runs none.
+    pub selector: BTreeMap<String, String>,
     pub reference: ResourceReference,
 }
 
@@ -37,6 +39,7 @@ impl Observed {
             ownership_hash: ownership_hash(object),
             is_retained: is_retained(object),
             health: health::of(object),
+            selector: selector(object),
             reference: reference(object),
         }
     }
@@ -181,6 +184,7 @@ mod tests {
             ownership_hash: String::new(),
             is_retained: entry.retained,
             health: Health::healthy(),
+            selector: BTreeMap::new(),
             reference: entry.resource.clone().unwrap(),
         };
         (key(entry.resource.as_ref().unwrap()), observed)

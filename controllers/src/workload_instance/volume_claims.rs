@@ -4,12 +4,12 @@ use serde_json::Value;
 use threeport::v1::InventoryEntry;
 
 use crate::clients::kubernetes::{Cluster, Result, Scope};
-use crate::resource::{group, reference, text, uid};
+use crate::resource::{as_query, group, reference, selector, text, uid};
 
 /// Inventory entries for the claims of a stateful set, by its selector and templates.
 pub async fn of(cluster: &Cluster, stateful_set: &Value) -> Result<Vec<InventoryEntry>> {
     let prefixes = prefixes(stateful_set);
-    let labels = selector(stateful_set);
+    let labels = as_query(&selector(stateful_set));
     if prefixes.is_empty() || labels.is_empty() {
         return Ok(Vec::new());
     }
@@ -37,12 +37,6 @@ fn is_numbered(name: &str, prefix: &str) -> bool {
         .is_some_and(|ordinal| !ordinal.is_empty() && ordinal.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// The selector's `matchLabels` as a query.
-pub fn selector(object: &Value) -> String {
-    let labels = object["spec"]["selector"]["matchLabels"].as_object().into_iter().flatten();
-    labels.map(|(key, value)| format!("{key}={}", text(value))).collect::<Vec<_>>().join(",")
-}
-
 fn entry(claim: &Value) -> InventoryEntry {
     InventoryEntry {
         resource: Some(reference(claim)),
@@ -65,7 +59,7 @@ mod tests {
             "spec": { "volumeClaimTemplates": [{ "metadata": { "name": "data" } }], "selector": { "matchLabels": { "app": "db" } } } });
         assert_eq!(prefixes(&set), ["data-db-"]);
         assert!(is_numbered("data-db-0", "data-db-") && !is_numbered("data-db-other-0", "data-db-"));
-        assert_eq!(selector(&set), "app=db");
+        assert_eq!(as_query(&selector(&set)), "app=db");
         assert!(has_templates(&set));
     }
 }

@@ -194,16 +194,26 @@ impl Cluster {
     pub async fn watch(
         &self,
         resource: &ResourceType,
-        labels: &str,
+        scope: &Scope<'_>,
         resource_version: &str,
     ) -> Result<impl Stream<Item = Result<Change>> + Send + use<>> {
-        self.noticing_lost(super::watch::watch(&self.calls, resource, labels, resource_version).await).await
+        self.noticing_lost(super::watch::watch(&self.calls, resource, scope, resource_version).await).await
     }
 
     /// The API server's version: `v1.34.4`.
     pub async fn version(&self) -> Result<String> {
         let answer = self.calls.call(Call::new(Method::GET, "/version".into(), "version", "")).await?;
         Ok(answer.body["gitVersion"].as_str().unwrap_or_default().to_owned())
+    }
+
+    /// Whether there may be asked for all objects of a kind.
+    pub async fn can_list(&self, api_version: &str, kind: &str) -> Result<bool> {
+        let resource = self.resource_type(api_version, kind).await?;
+        match self.page(&resource, &Scope::ALL, METADATA, "1", "").await {
+            Ok(_) => Ok(true),
+            Err(Error::Forbidden(_)) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn type_of(&self, reference: &ResourceReference) -> Result<ResourceType> {
@@ -225,15 +235,7 @@ impl Cluster {
     async fn pages(&self, resource: &ResourceType, scope: &Scope<'_>, accept: &str) -> Result<Listed> {
         let (mut listed, mut next) = (Listed::default(), String::new());
         loop {
-            let parameters = [
-                ("limit", PAGE),
-                ("labelSelector", scope.labels),
-                ("fieldSelector", scope.fields),
-                ("continue", &next),
-            ];
-            let path = resource.path(scope.namespace, None) + &query(&parameters);
-            let call = Call { accept, ..Call::new(Method::GET, path, "list", &resource.kind) };
-            let mut page = self.noticing_lost_kinds(call).await?.body;
+            let mut page = self.page(resource, scope, accept, PAGE, &next).await?;
             let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
             listed.items.extend(items.into_iter().map(|item| typed(item, resource)));
             text(&page["metadata"]["resourceVersion"]).clone_into(&mut listed.resource_version);
@@ -242,6 +244,21 @@ impl Cluster {
                 return Ok(listed);
             }
         }
+    }
+
+    async fn page(
+        &self,
+        resource: &ResourceType,
+        scope: &Scope<'_>,
+        accept: &str,
+        limit: &str,
+        next: &str,
+    ) -> Result<Value> {
+        let Scope { namespace, labels, fields } = scope;
+        let parameters = [("limit", limit), ("labelSelector", labels), ("fieldSelector", fields), ("continue", next)];
+        let path = resource.path(namespace, None) + &query(&parameters);
+        let call = Call { accept, ..Call::new(Method::GET, path, "list", &resource.kind) };
+        Ok(self.noticing_lost_kinds(call).await?.body)
     }
 }
 

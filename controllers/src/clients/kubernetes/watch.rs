@@ -9,6 +9,7 @@ use kube::core::Status;
 use serde_json::Value;
 
 use super::calls::{Calls, query, unreachable};
+use super::cluster::Scope;
 use super::discovery::ResourceType;
 use super::error::{Error, Result};
 use super::metering::{Meter, OpenWatch};
@@ -42,17 +43,18 @@ pub enum Change {
 pub async fn watch(
     calls: &Calls,
     resource: &ResourceType,
-    selector: &str,
+    scope: &Scope<'_>,
     resource_version: &str,
 ) -> Result<impl Stream<Item = Result<Change>> + Send + use<>> {
     let parameters = [
         ("watch", "true"),
         ("allowWatchBookmarks", "true"),
         ("timeoutSeconds", WATCH_SECONDS),
-        ("labelSelector", selector),
+        ("labelSelector", scope.labels),
+        ("fieldSelector", scope.fields),
         ("resourceVersion", resource_version),
     ];
-    let path = resource.path("", None) + &query(&parameters);
+    let path = resource.path(scope.namespace, None) + &query(&parameters);
     let request = Request::get(path).body(Vec::new()).map_err(|error| Error::Invalid(error.to_string()))?;
     let meter = Meter::start("watch", &resource.kind);
     let events = tokio::time::timeout(ANSWER, calls.client.request_events::<Value>(request)).await;
