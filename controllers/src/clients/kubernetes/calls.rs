@@ -131,7 +131,8 @@ impl Calls {
             answer = self.send(call) => answer,
             // What it notes when it is dropped is all there is to say of a call that took too long.
             () = tokio::time::sleep(limit) => {
-                return Err(Error::Unreachable(format!("no answer within {} s", limit.as_secs())));
+                let message = format!("no answer within {} s", limit.as_secs());
+                return Err(if is_probe { Error::Unreachable(message) } else { Error::TimedOut(message) });
             }
             () = Box::pin(self.died()), if !is_probe => return Err(Error::Unreachable("the cluster stopped answering".into())),
         };

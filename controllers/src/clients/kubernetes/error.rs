@@ -47,6 +47,9 @@ pub enum Error {
     /// No answer: connection refused, broken or timed out, or the breaker is open.
     #[error("unreachable: {0}")]
     Unreachable(String),
+    /// No answer to this call, of a cluster that answers others.
+    #[error("{0}")]
+    TimedOut(String),
     #[error("{0}")]
     Other(String),
 }
@@ -71,6 +74,7 @@ impl Error {
             Self::UnknownKind { .. } => "UnknownKind",
             Self::Expired(_) => "Expired",
             Self::Unreachable(_) => "Unreachable",
+            Self::TimedOut(_) => "TimedOut",
             Self::Other(_) => "ClusterError",
         }
     }
