@@ -122,8 +122,7 @@ async fn twelve_documents_in_any_order_turn_ready_the_first_time_and_belong_to_o
         })
         .await;
     let message = condition(&second, "Ready")["message"].as_str().unwrap();
-    let owner = first["meta"]["id"].as_str().unwrap();
-    assert!(message.contains(owner), "the condition names who has the resources: {message}");
+    assert!(message.contains("`default/shop-1`"), "the condition names who has the resources: {message}");
     assert_eq!(system.in_cluster().await, before, "the second instance made something");
     let settings = format!("/api/v1/namespaces/shop-{}/configmaps/settings", system.tag);
     let settings = system.cluster.get(&settings).await.unwrap();
