@@ -15,7 +15,7 @@ mod start;
 mod suspects;
 mod troubles;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -181,8 +181,8 @@ impl Watch {
         self.nudge.notify_one();
     }
 
-    fn rescaled(&self, instance_ids: BTreeSet<String>) {
-        locked(&self.suspects).rescaled(instance_ids);
+    fn wake(&self, instance_ids: impl IntoIterator<Item = String>) {
+        locked(&self.suspects).wake(instance_ids);
         self.nudge.notify_one();
     }
 }

@@ -39,6 +39,7 @@ use desired::{Desired, Owner, desired};
 use names::Names;
 use outcome::Round;
 use plan::plan;
+use removal::Removals;
 use source::Source;
 use work::{Work, step_end};
 
@@ -173,8 +174,7 @@ impl Round {
         let mut outcomes = work.apply(&steps).await?;
         claims::record_made(context, self.cluster.runtime_id(), &self.wanted, &outcomes).await?;
         let is_whole = outcomes.iter().all(|outcome| outcome.error.is_none()) && outcomes.len() == self.wanted.len();
-        // What replaces something comes before what it replaces goes.
-        let removed = if is_whole { self.remove(context, &steps).await? } else { removal::Removals::default() };
+        let removed = if is_whole { self.remove(context, &steps).await? } else { Removals::put_off(&steps) };
         self.revive_shared(&mut outcomes).await?;
         self.explain(context, &live, &mut outcomes).await?;
         self.report(context, outcomes, removed).await

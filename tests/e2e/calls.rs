@@ -55,6 +55,21 @@ async fn looking_again_at_what_is_as_it_should_be_asks_the_cluster_nothing() {
     assert_eq!(since(&before, &system.cluster_calls().await), Calls::new());
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_of_its_own_goes_with_all_in_it_in_one_call() {
+    let mut system = System::start().await;
+    deployed_first(&mut system).await;
+    deploy(&mut system, "going", json!({})).await;
+    let before = system.cluster_calls().await;
+    system.api.delete("workload-instance", "going").await.unwrap();
+    system.api.wait_gone("workload-instance", "going").await;
+    let calls = since(&before, &system.cluster_calls().await);
+    let deletes = calls.iter().filter(|(call, _)| call.starts_with("delete ")).collect::<Vec<_>>();
+    assert_eq!(deletes, [(&"delete Namespace 200".to_owned(), &1)], "{calls:#?}");
+    let looks = calls.iter().filter(|(call, _)| call.starts_with("get ")).map(|(_, count)| count).sum::<u64>();
+    assert!(looks <= 3, "before, and once it is gone: {calls:#?}");
+}
+
 /// Deploys one and waits until the watches have listed all they follow.
 async fn deployed_first(system: &mut System) {
     let documents = [definition("warm", &four("warm")), instance("warm", "warm")];

@@ -2,6 +2,7 @@
 
 mod breaker;
 mod calls;
+mod census;
 mod cluster;
 mod credentials;
 mod discovery;

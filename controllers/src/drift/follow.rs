@@ -143,7 +143,7 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
         }
         Subject::Autoscalers => {
             let touched = locked(&watch.cache).replace_autoscalers(items);
-            watch.rescaled(touched);
+            watch.wake(touched);
         }
         Subject::Pods { .. } => {
             let touched = locked(&watch.troubles).replace_pods(items);
@@ -172,11 +172,16 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
             let mut cache = locked(&watch.cache);
             let touched = if is_gone { cache.remove(object) } else { cache.put(object) };
             drop(cache);
-            watch.suspect(touched, Duration::ZERO);
+            // No inventory is compared with namespaces. Who has lost one waits for that, or has to make it again.
+            if is_gone && object["kind"] == "Namespace" {
+                watch.wake(touched);
+            } else {
+                watch.suspect(touched, Duration::ZERO);
+            }
         }
         Subject::Autoscalers => {
             let touched = locked(&watch.cache).change_autoscaler(object, is_gone);
-            watch.rescaled(touched);
+            watch.wake(touched);
         }
         Subject::Pods { .. } => {
             let mut troubles = locked(&watch.troubles);

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use threeport::v1::{AcquireLeaseRequest, ControllerReference, InventoryEntry, WakeItem};
 use threeport_sdk::client::ControlClient;
 use threeport_sdk::controller::LeaseGuard;
+use tokio::task::JoinSet;
 
 use super::compare::{Finding, compare};
 use super::following::Following;
@@ -14,7 +15,7 @@ use super::notices::{Next, Notices, Urgency};
 use super::suspects::Due;
 use super::{Watch, leftovers, locked};
 use crate::clients::kubernetes::{Clusters, Error};
-use crate::workload_instance::plan::Observed;
+use crate::workload_instance::plan::{Live, Observed};
 
 /// How soon a replica that doesn't hold the watch asks again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -27,7 +28,7 @@ const CATCH_UP: Duration = Duration::from_secs(2);
 const PROBE_EVERY: Duration = Duration::from_mins(5);
 /// How often a runtime is asked for its tombstone.
 const ASK_WHETHER_DELETED: Duration = Duration::from_mins(1);
-/// Instances compared at a time: with those rescaled no more than the server wakes at once.
+/// Instances compared at a time: with those woken no more than the server wakes at once.
 const BATCH: usize = 500;
 
 pub struct Holder {
@@ -37,6 +38,8 @@ pub struct Holder {
     lease: LeaseGuard,
     control_plane_id: String,
     notices: Notices,
+    /// At most one, of leftovers; it ends with the holder.
+    removals: JoinSet<()>,
     was_unreachable: bool,
     next_tombstone_check: Instant,
 }
@@ -57,6 +60,7 @@ impl Holder {
             lease,
             control_plane_id,
             notices,
+            removals: JoinSet::new(),
             was_unreachable: false,
             next_tombstone_check,
         }
@@ -156,8 +160,8 @@ impl Holder {
 
     /// Compares what is due, or the first part of it, and wakes what differs; answers when to look again.
     async fn compare_due(&mut self) -> Duration {
-        let Due { suspects, rescaled } = locked(&self.watch.suspects).take_due(Instant::now(), BATCH);
-        let mut wakes = rescaled;
+        let Due { suspects, woken } = locked(&self.watch.suspects).take_due(Instant::now(), BATCH);
+        let mut wakes = woken;
         if !suspects.is_empty() {
             match self.inventories(&suspects).await {
                 Ok(inventories) => wakes.extend(self.findings(inventories).await),
@@ -249,13 +253,22 @@ impl Holder {
                     let cache = locked(&self.watch.cache);
                     tombstoned.into_iter().map(|id| (id.clone(), cache.of(&id))).collect::<BTreeMap<_, _>>()
                 };
-                leftovers::remove(&self.watch.cluster, &self.lease, &self.control_plane_id, found).await;
+                self.remove_leftovers(found);
             }
             Err(error) => tracing::warn!(%error, "tombstones can't be read; looking again"),
         }
         for id in unknown {
             let again = self.notices.is_unknown(&id, Instant::now());
             self.watch.suspect([id], again);
+        }
+    }
+
+    /// Apart from comparing, which must not wait for it. What comes while this runs is found at the next look.
+    fn remove_leftovers(&mut self, found: BTreeMap<String, Live>) {
+        while self.removals.try_join_next().is_some() {}
+        if self.removals.is_empty() {
+            let (cluster, lease) = (self.watch.cluster.clone(), self.lease.clone());
+            self.removals.spawn(leftovers::remove(cluster, lease, self.control_plane_id.clone(), found));
         }
     }
 

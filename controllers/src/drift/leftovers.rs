@@ -1,6 +1,7 @@
 //! What deleted instances have left in a cluster, by a write that came too late.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use threeport_sdk::controller::LeaseGuard;
 
@@ -13,16 +14,16 @@ use crate::workload_instance::plan::{Live, Observed};
 /// Deletes, by uid, what our manager made for an instance that has a tombstone. Claims, retained resources, and namespaces
 /// with something in them stay.
 pub async fn remove(
-    cluster: &Cluster,
-    lease: &LeaseGuard,
-    control_plane_id: &str,
+    cluster: Arc<Cluster>,
+    lease: LeaseGuard,
+    control_plane_id: String,
     by_instance: BTreeMap<String, Live>,
 ) {
     for (instance_id, live) in by_instance {
-        let leaving = Owner { control_plane_id, instance_id: &instance_id };
+        let leaving = Owner { control_plane_id: &control_plane_id, instance_id: &instance_id };
         for seen in live.values().filter(|seen| !seen.is_retained) {
             let resource = display(&seen.reference);
-            match lease.guard(remove_one(cluster, seen, leaving)).await {
+            match lease.guard(Box::pin(remove_one(&cluster, seen, leaving))).await {
                 Ok(Ok(true)) => tracing::info!(instance_id, resource, "removed a leftover of a deleted instance"),
                 Ok(Ok(false)) => {}
                 Ok(Err(error)) => {

@@ -22,14 +22,14 @@ pub struct Suspects {
     /// Kinds listed for the first time: what their objects' instances miss is known only now.
     listed_kinds: HashSet<KindKey>,
     /// Instances of which something came to be autoscaled, or no longer is.
-    rescaled: BTreeSet<String>,
+    woken: BTreeSet<String>,
 }
 
 /// What is to be looked at now.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Due {
     pub suspects: Vec<String>,
-    pub rescaled: Vec<String>,
+    pub woken: Vec<String>,
 }
 
 impl Suspects {
@@ -76,9 +76,9 @@ impl Suspects {
         }
     }
 
-    pub fn rescaled(&mut self, instance_ids: BTreeSet<String>) {
+    pub fn wake(&mut self, instance_ids: impl IntoIterator<Item = String>) {
         if self.is_held {
-            self.rescaled.extend(instance_ids);
+            self.woken.extend(instance_ids);
         }
     }
 
@@ -113,16 +113,16 @@ impl Suspects {
         for id in &suspects {
             self.due.remove(id);
         }
-        let rescaled = self.rescaled.iter().take(limit).cloned().collect::<Vec<_>>();
-        for id in &rescaled {
-            self.rescaled.remove(id);
+        let woken = self.woken.iter().take(limit).cloned().collect::<Vec<_>>();
+        for id in &woken {
+            self.woken.remove(id);
         }
-        Due { suspects, rescaled }
+        Due { suspects, woken }
     }
 
     /// When the next one is due.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
-        if self.rescaled.is_empty() { self.due.values().min().copied() } else { Some(now) }
+        if self.woken.is_empty() { self.due.values().min().copied() } else { Some(now) }
     }
 }
 
@@ -143,14 +143,14 @@ mod tests {
             suspects.begin("i");
             suspects.expect("i", Vec::new(), now);
             suspects.end("i", now);
-            suspects.rescaled(BTreeSet::from(["i".into()]));
+            suspects.wake(BTreeSet::from(["i".into()]));
             suspects.want_kinds([("v1".into(), "Pod".into())]);
             suspects.listed_first(("v1".into(), "Pod".into()));
         };
         let is_empty = |suspects: &Suspects| {
-            let Suspects { due, in_flight, expected, wanted_kinds, listed_kinds, rescaled, .. } = suspects;
+            let Suspects { due, in_flight, expected, wanted_kinds, listed_kinds, woken, .. } = suspects;
             let has_kinds = !wanted_kinds.is_empty() || !listed_kinds.is_empty();
-            due.is_empty() && in_flight.is_empty() && expected.is_empty() && rescaled.is_empty() && !has_kinds
+            due.is_empty() && in_flight.is_empty() && expected.is_empty() && woken.is_empty() && !has_kinds
         };
         gather(&mut suspects);
         assert!(is_empty(&suspects));

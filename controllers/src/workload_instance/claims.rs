@@ -102,6 +102,8 @@ impl Work<'_> {
 pub struct Released {
     /// To be dropped from the inventory.
     pub forgotten: Vec<ResourceReference>,
+    /// Those of them that we made and that are proved absent, with all that was in them.
+    pub absent: Vec<ResourceReference>,
     /// Still there.
     pub waiting: Vec<Going>,
     /// The cluster didn't let us.
@@ -133,7 +135,8 @@ pub async fn release(
     let leaver = Leaver { context, cluster, manager };
     for (reference, release) in references.into_iter().zip(answer.releases) {
         match context.lease().guard(leaver.leave(&reference, &release)).await? {
-            Ok(End::Gone) => {}
+            Ok(End::Absent) => released.absent.push(reference.clone()),
+            Ok(End::Left) => {}
             Ok(End::Kept(why)) => released.kept.push(why),
             Ok(End::Going(going)) => {
                 released.waiting.push(going);
@@ -176,7 +179,10 @@ fn unused(entry: &InventoryEntry) -> InventoryEntry {
 }
 
 enum End {
-    Gone,
+    /// What we made is proved absent.
+    Absent,
+    /// It wasn't ours to delete.
+    Left,
     Going(Going),
     Kept(String),
 }
@@ -194,10 +200,10 @@ impl Leaver<'_> {
             return self.unmark(reference).await;
         }
         if !release.made_by_us || release.uid.is_empty() {
-            return Ok(End::Gone);
+            return Ok(End::Left);
         }
         let live = self.cluster.get(reference).await?.filter(|live| uid(live) == release.uid);
-        let Some(live) = live else { return Ok(End::Gone) };
+        let Some(live) = live else { return Ok(End::Absent) };
         if is_terminating(&live) {
             return Ok(End::Going(Going::of(&live, reference)));
         }
@@ -206,7 +212,7 @@ impl Leaver<'_> {
             return Ok(End::Kept(format!("{} stays: {left} is in it", display(reference))));
         }
         Ok(match self.cluster.delete(reference, &release.uid).await? {
-            Deletion::Gone => End::Gone,
+            Deletion::Gone => End::Absent,
             Deletion::Going(object) => End::Going(Going::of(&object, reference)),
         })
     }
@@ -220,7 +226,7 @@ impl Leaver<'_> {
         {
             self.patch(reference, uid(&live), &json!({})).await?;
         }
-        Ok(End::Gone)
+        Ok(End::Left)
     }
 
     /// Takes the mark of the instance off, and changes labels.

@@ -11,7 +11,7 @@ use super::source::Source;
 use super::work::step_end;
 use super::{WorkloadInstances, claims, volume_claims};
 use crate::clients::kubernetes::{Cluster, Result as ClusterResult};
-use crate::resource::{display, field_manager, group};
+use crate::resource::{display, field_manager, group, is_namespace};
 
 /// One pass; done when all is proved gone, or kept and no longer marked as ours.
 pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
@@ -31,12 +31,39 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
         Err(error) => return Err(stuck(context, error.reason(), &error.to_string())),
     };
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
+    let manager = field_manager(&context.object.meta().id);
+    let (whole, shared) = goes_whole(shared, &own, &manager);
+    let released = claims::release(context, &cluster, &manager, &whole).await?;
+    let own = own.into_iter().filter(|entry| !goes_along(entry, released.waiting.iter().map(|going| &going.reference)));
+    let (gone, own): (Vec<_>, Vec<_>) = own.partition(|entry| goes_along(entry, &released.absent));
     let mut removals = remove_own(context, &cluster, own).await?;
+    removals.gone.extend(gone.into_iter().filter_map(|entry| entry.resource));
+    removals.note_released(released);
     if removals.are_over() {
-        let manager = field_manager(&context.object.meta().id);
         removals.note_released(claims::release(context, &cluster, &manager, &shared).await?);
     }
     report(context, removals)
+}
+
+/// The namespace that bears the instance's own number, apart from what else is shared: if nothing in it is of the kind that
+/// may be kept, it takes all in it along. One call deletes what would else be one for each resource and one more.
+fn goes_whole(
+    shared: Vec<InventoryEntry>,
+    own: &[InventoryEntry],
+    manager: &str,
+) -> (Vec<InventoryEntry>, Vec<InventoryEntry>) {
+    let number = manager.rsplit('-').next().unwrap_or_default();
+    let is_managed = |reference: &ResourceReference| {
+        is_namespace(reference) && reference.name.rsplit('-').next().is_some_and(|last| last == number)
+    };
+    let is_whole = |reference: &ResourceReference| !own.iter().any(|one| one.retained && goes_along(one, [reference]));
+    shared.into_iter().partition(|entry| entry.resource.as_ref().is_some_and(|one| is_managed(one) && is_whole(one)))
+}
+
+/// Whether it is in one of these namespaces.
+fn goes_along<'a>(entry: &InventoryEntry, namespaces: impl IntoIterator<Item = &'a ResourceReference>) -> bool {
+    let place = entry.resource.as_ref().map_or("", |reference| reference.namespace.as_str());
+    !place.is_empty() && namespaces.into_iter().any(|namespace| is_namespace(namespace) && namespace.name == place)
 }
 
 /// The inventory, with the claims that stateful sets have made by now.
@@ -124,4 +151,37 @@ fn stuck(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -
     context.set_status(json!({ "health": "Error" }));
     context.condition("Ready", false, reason, message.clone());
     Failure::Retry(anyhow::anyhow!(message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(kind: &str, namespace: &str, name: &str, retained: bool) -> InventoryEntry {
+        let (kind, namespace, name) = (kind.into(), namespace.into(), name.into());
+        let resource = Some(ResourceReference { api_version: "v1".into(), kind, namespace, name });
+        InventoryEntry { resource, retained, ..Default::default() }
+    }
+
+    #[test]
+    fn only_a_namespace_of_its_own_with_nothing_to_keep_goes_whole() {
+        let shared = || vec![entry("Namespace", "", "web-0123456789", false), entry("Namespace", "", "team", false)];
+        let whole = |own: &[InventoryEntry]| {
+            let (whole, rest) = goes_whole(shared(), own, "threeport-0123456789");
+            assert_eq!(whole.len() + rest.len(), 2);
+            whole.into_iter().filter_map(|entry| entry.resource).map(|found| found.name).collect::<Vec<_>>()
+        };
+        let plain = entry("ConfigMap", "web-0123456789", "a", false);
+        let claim = entry("PersistentVolumeClaim", "web-0123456789", "a", true);
+        assert_eq!(whole(std::slice::from_ref(&plain)), ["web-0123456789"]);
+        assert!(whole(&[plain, claim]).is_empty());
+        assert_eq!(whole(&[entry("PersistentVolumeClaim", "team", "a", true)]), ["web-0123456789"]);
+    }
+
+    #[test]
+    fn what_no_namespace_holds_goes_along_with_none() {
+        let namespace = entry("Namespace", "", "web", false).resource.unwrap();
+        assert!(goes_along(&entry("ConfigMap", "web", "a", false), [&namespace]));
+        assert!(!goes_along(&entry("ClusterRole", "", "a", false), [&namespace]));
+    }
 }

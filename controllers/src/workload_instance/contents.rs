@@ -1,7 +1,5 @@
 //! Whether a namespace or CRD that we made still holds something that isn't ours to delete.
 
-use std::time::Duration;
-
 use futures::{StreamExt, TryStreamExt};
 use serde_json::Value;
 
@@ -11,8 +9,6 @@ use crate::resource::{
     CONTROL_PLANE_LABEL, INSTANCE_LABEL, display, is_retained, is_terminating, label, reference, text,
 };
 
-/// Discovery may be this old: a kind that came since has hardly been used.
-const DISCOVERY_AGE: Duration = Duration::from_mins(1);
 const AT_ONCE: usize = 8;
 
 /// Made by the cluster in every namespace, or records that mean nothing without what they tell of.
@@ -42,11 +38,12 @@ pub async fn foreign(cluster: &Cluster, container: &Value, leaving: Owner<'_>) -
 }
 
 async fn in_namespace(cluster: &Cluster, namespace: &str, leaving: Owner<'_>) -> Result<Option<String>> {
-    let types = cluster.namespaced_types(DISCOVERY_AGE).await?;
-    let looks = types
-        .into_iter()
-        .filter(|found| !is_by_the_cluster(&found.kind, ""))
-        .map(|found| first(cluster, found, namespace, leaving));
+    let census = cluster.census(is_kind_by_the_cluster).await?;
+    let told = |item: &Value| display(&reference(item));
+    if let Some(item) = census.few_in(namespace).iter().find(|item| is_foreign(item, leaving)) {
+        return Ok(Some(told(item)));
+    }
+    let looks = census.many().iter().cloned().map(|found| first(cluster, found, namespace, leaving));
     let found = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
     Ok(found.into_iter().flatten().next())
 }
@@ -64,6 +61,10 @@ async fn first(
         Err(Error::NotFound(_) | Error::Invalid(_)) => Ok(None),
         Err(error) => Err(error),
     }
+}
+
+fn is_kind_by_the_cluster(kind: &str) -> bool {
+    is_by_the_cluster(kind, "")
 }
 
 fn is_by_the_cluster(kind: &str, name: &str) -> bool {

@@ -9,15 +9,17 @@ use tokio::time::Instant;
 
 use super::claims::{Released, why_it_stays};
 use super::kept;
-use super::plan::Observed;
+use super::plan::{Observed, Step};
 use super::report::ResourceState;
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
 use crate::health::{Health, State};
-use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, label, text};
+use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, is_namespace, label, text};
 
 /// What is going is looked at at doubling distances, for finalizers may take long.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
 const LAST_LOOK: Duration = Duration::from_secs(30);
+/// The watch tells when a namespace is gone, which takes 5 s at least.
+const NAMESPACE_LOOK: Duration = Duration::from_secs(8);
 
 /// Who removes.
 pub struct Removal<'a> {
@@ -53,6 +55,11 @@ pub struct Going {
 impl Going {
     pub fn of(object: &Value, reference: &ResourceReference) -> Self {
         Self { reference: reference.clone(), why: why_it_stays(object, reference), age: age(object, SystemTime::now()) }
+    }
+
+    fn next_look(&self) -> Duration {
+        let first = if is_namespace(&self.reference) { NAMESPACE_LOOK } else { FIRST_LOOK };
+        self.age.clamp(first, LAST_LOOK)
     }
 }
 
@@ -129,11 +136,22 @@ pub struct Removals {
     pub going: Vec<Going>,
     pub failed: Vec<(ResourceReference, Error)>,
     pub notes: Vec<String>,
+    /// To go once all that is wanted is applied: what replaces something comes before what it replaces goes.
+    pub put_off: Vec<ResourceReference>,
     /// Some were not even tried.
     pub is_cut_short: bool,
 }
 
 impl Removals {
+    /// Nothing is removed yet of what these steps would remove.
+    pub fn put_off(steps: &[Step]) -> Self {
+        let removed = steps.iter().filter_map(|step| match step {
+            Step::Prune(entry) | Step::Retain(entry) | Step::Release(entry) => entry.resource.clone(),
+            Step::Create(_) | Step::Change(_) | Step::Inspect(_) | Step::Keep(_) => None,
+        });
+        Self { put_off: removed.collect(), ..Self::default() }
+    }
+
     pub fn note(&mut self, entry: &InventoryEntry, removed: Removed) {
         let reference = entry.resource.clone().unwrap_or_default();
         match removed {
@@ -155,7 +173,7 @@ impl Removals {
 
     /// Whether nothing is still to go.
     pub fn are_over(&self) -> bool {
-        self.going.is_empty() && self.failed.is_empty() && !self.is_cut_short
+        self.going.is_empty() && self.failed.is_empty() && self.put_off.is_empty() && !self.is_cut_short
     }
 
     /// When to look again: as long after the last that began to go as it has been going; none if nothing is.
@@ -163,7 +181,7 @@ impl Removals {
         if self.is_cut_short {
             return Some(Duration::ZERO);
         }
-        self.going.iter().map(|going| going.age).min().map(|age| age.clamp(FIRST_LOOK, LAST_LOOK))
+        self.going.iter().map(Going::next_look).min()
     }
 
     pub fn states(&self) -> Vec<ResourceState> {
@@ -174,7 +192,11 @@ impl Removals {
         let failed = self.failed.iter().map(|(reference, error)| {
             (reference.clone(), Health::new(State::Error, error.reason(), error.to_string()))
         });
-        going.chain(failed).collect()
+        let waiting = |reference: &ResourceReference| {
+            let message = "goes once all that is wanted is applied";
+            (reference.clone(), Health::reconciling("RemovalWaits", message))
+        };
+        going.chain(failed).chain(self.put_off.iter().map(waiting)).collect()
     }
 }
 
@@ -204,6 +226,16 @@ mod tests {
         let object = json!({ "metadata": { "deletionTimestamp": "1970-01-01T00:01:00Z" } });
         let at = |seconds| age(&object, SystemTime::UNIX_EPOCH + Duration::from_secs(seconds)).as_secs();
         assert_eq!((at(100), at(30)), (40, 0));
+    }
+
+    #[test]
+    fn what_is_put_off_is_told_and_not_over() {
+        let reference = ResourceReference { name: "old".into(), ..ResourceReference::default() };
+        let entry = InventoryEntry { resource: Some(reference.clone()), ..InventoryEntry::default() };
+        let removals = Removals::put_off(&[Step::Keep(0), Step::Prune(entry)]);
+        assert!(!removals.are_over());
+        assert_eq!(removals.states()[0].0, reference);
+        assert_eq!(removals.next_look(), None, "the failure says when to try again");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use threeport::v1::ResourceReference;
 
 use super::calls::{APPLY, Answer, Call, Calls, JSON, MERGE, query};
+use super::census::Last;
 use super::credentials::InvalidCredentials;
 use super::discovery::{Discovery, ResourceType};
 use super::error::{Error, Result};
@@ -25,6 +26,7 @@ pub struct Cluster {
     runtime_id: String,
     calls: Calls,
     discovery: Discovery,
+    pub last_census: Last,
 }
 
 /// A server-side apply.
@@ -83,7 +85,8 @@ impl Cluster {
     pub fn new(runtime_id: &str, config: kube::Config) -> std::result::Result<Self, InvalidCredentials> {
         let client = kube::Client::try_from(config)
             .map_err(|error| InvalidCredentials(format!("the credentials can't be used: {error}")))?;
-        Ok(Self { runtime_id: runtime_id.to_owned(), calls: Calls::new(client), discovery: Discovery::default() })
+        let (runtime_id, calls) = (runtime_id.to_owned(), Calls::new(client));
+        Ok(Self { runtime_id, calls, discovery: Discovery::default(), last_census: Last::default() })
     }
 
     pub fn runtime_id(&self) -> &str {
@@ -190,6 +193,19 @@ impl Cluster {
         Ok(self.pages(resource, scope, METADATA).await?.items)
     }
 
+    /// The metadata of the first objects of a kind in scope, and whether those are all.
+    pub async fn first_metadata(
+        &self,
+        resource: &ResourceType,
+        scope: &Scope<'_>,
+        limit: &str,
+    ) -> Result<(Vec<Value>, bool)> {
+        let mut page = self.page(resource, scope, METADATA, limit, "").await?;
+        let items = page["items"].as_array_mut().map(std::mem::take).unwrap_or_default();
+        let is_complete = text(&page["metadata"]["continue"]).is_empty();
+        Ok((items.into_iter().map(|item| typed(item, resource)).collect(), is_complete))
+    }
+
     /// Follows a kind from a resource version on.
     pub async fn watch(
         &self,
@@ -209,7 +225,7 @@ impl Cluster {
     /// Whether there may be asked for all objects of a kind.
     pub async fn can_list(&self, api_version: &str, kind: &str) -> Result<bool> {
         let resource = self.resource_type(api_version, kind).await?;
-        match self.page(&resource, &Scope::ALL, METADATA, "1", "").await {
+        match self.first_metadata(&resource, &Scope::ALL, "1").await {
             Ok(_) => Ok(true),
             Err(Error::Forbidden(_)) => Ok(false),
             Err(error) => Err(error),
