@@ -1,65 +1,43 @@
-use threeport_sdk::controller::{Context, Error, Next, Reconciler, Runner, RunnerConfig};
-use threeport_sdk::custom::{Custom, CustomKind, object_kind};
-use threeport_sdk::threeport::{object::Object, v1};
-use threeport_sdk::{Client, Conditions};
-
-const PROTO: &str = r#"
-    syntax = "proto3";
-    package acme.v1;
-    import "threeport/v1/meta.proto";
-    message Website { threeport.v1.ObjectMeta meta = 1; WebsiteSpec spec = 2; WebsiteStatus status = 3; }
-    message WebsiteSpec { string image = 1; repeated string languages = 2; }
-    message WebsiteStatus { int64 observed_generation = 1; repeated threeport.v1.Condition conditions = 2; uint32 up = 3; }
-"#;
+use threeport_sdk::controller::{Context, Error, Next, Reconciler, Runner};
+use threeport_sdk::custom::{Custom, CustomKind, Shape};
+use threeport_sdk::threeport::v1::{ObjectMeta, Workload, WorkloadSpec};
+use threeport_sdk::{Client, custom};
 
 #[derive(Clone, Default, serde::Serialize, serde::Deserialize)]
 #[serde(default)]
-struct WebsiteSpec {
+struct Website {
     image: String,
     languages: Vec<String>,
 }
 
-#[derive(Clone)]
-struct Website;
 impl CustomKind for Website {
     const KIND: &'static str = "website";
-    type Spec = WebsiteSpec;
+    const SHAPE: Shape = Shape::of_spec("acme.v1", "string image = 1; repeated string languages = 2;");
     type Status = serde_json::Value;
 }
 
-impl Reconciler for Website {
+struct Websites;
+
+impl Reconciler for Websites {
     type Object = Custom<Website>;
     const CONTROLLER: &'static str = "website";
+    const OWNS: &'static [&'static str] = &["workload"];
 
     async fn reconcile(&self, context: &mut Context<Custom<Website>>) -> Result<Next, Error> {
         let Custom { meta, spec, .. } = context.object.clone();
-        let workload = |language: &String| {
-            let (image, env) = (spec.image.clone(), [("LANGUAGE".to_owned(), language.clone())].into());
-            let (project, name) = (meta.project.clone(), format!("{}-{language}", meta.name));
-            let meta = v1::ObjectMeta { project, name, ..Default::default() };
-            let spec = v1::WorkloadSpec { image, env, port: Some(80), ..Default::default() };
-            v1::Workload { meta: Some(meta), spec: Some(spec), status: None }.to_erased()
-        };
-        let wanted = spec.languages.iter().map(workload).collect::<Vec<_>>();
-        let name = |object: &v1::Object| object.meta.as_ref().map(|meta| meta.name.clone());
-        let is_up = |object: &v1::Object| context.children().iter().any(|c| name(c) == name(object) && c.is_ready());
-        let (up, all) = (wanted.iter().filter(|object| is_up(object)).count(), wanted.len());
-        context.own(wanted); // all of them: what is no longer listed goes
-        context.set_status(serde_json::json!({ "up": up }));
-        let reason = if up == all { "Up" } else { "Waiting" };
-        context.condition("Ready", up == all, reason, format!("{up} of {all} languages are up"));
+        context.own(spec.languages.iter().map(|language| {
+            let env = [("LANGUAGE".into(), language.clone())].into();
+            let meta = ObjectMeta { name: format!("{}-{language}", meta.name), ..Default::default() };
+            let spec = WorkloadSpec { image: spec.image.clone(), env, port: Some(80), ..Default::default() };
+            Workload { meta: Some(meta), spec: Some(spec), status: None }
+        }));
+        context.ready_with_children();
         Ok(Next::Done) // a child that turns Ready wakes its owner
-    }
-
-    async fn cleanup(&self, _: &mut Context<Custom<Website>>) -> Result<Next, Error> {
-        Ok(Next::Done) // nothing was made outside Threeport, and the workloads went before their owner
     }
 }
 
 #[tokio::main]
 async fn main() -> Result<(), threeport_sdk::Error> {
-    let kind = object_kind("website", PROTO, "acme.v1.Website", Website::CONTROLLER, &["workload"])?;
-    Client::from_env("THREEPORT_TOKEN")?.apply(&kind).await?;
-    let (client, broker) = (Client::from_env("THREEPORT_CONTROLLER_TOKEN")?, std::env::var("THREEPORT_NATS_URL").ok());
-    Runner::new(client, broker, RunnerConfig::default()).add(Website).run_until_signal().await
+    custom::register::<Websites, _>(&Client::from_env()?).await?;
+    Runner::from_env()?.add(Websites).run_until_signal().await
 }

@@ -20,7 +20,7 @@ pub use self::erased::{ApplyOptions, DeleteOptions, WriteOptions};
 pub use self::typed::{Applied, Filter, Listing, Page};
 pub use self::watch::{Change, ErasedChange, WatchOptions};
 use crate::Error;
-use crate::context::Context;
+use crate::context::{Context, Contexts};
 
 /// The largest message taken or sent.
 const MESSAGE_LIMIT: usize = 32 * 1024 * 1024;
@@ -79,13 +79,12 @@ impl Client {
         Ok(Self { server, channel, authorization, timeout: Duration::from_secs(30) })
     }
 
-    /// Prepares a client from `THREEPORT_SERVER` and the token in a variable of this name.
+    /// Prepares a user's client as tptctl does: from `THREEPORT_SERVER` and `THREEPORT_TOKEN`, else the current context.
     ///
     /// # Errors
-    /// As [`Client::connect`], or when a variable is not set.
-    pub fn from_env(token: &str) -> Result<Self, Error> {
-        let read = |name: &str| std::env::var(name).map_err(|_| Error::Configuration(format!("{name} is not set")));
-        Self::connect(&Connection { server: read("THREEPORT_SERVER")?, token: read(token)? })
+    /// As [`Client::connect`], or when there is neither.
+    pub fn from_env() -> Result<Self, Error> {
+        Self::from_context(&Contexts::load(&Contexts::path()?)?.resolve(None)?)
     }
 
     /// Prepares a client for a context.

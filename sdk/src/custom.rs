@@ -1,8 +1,10 @@
 //! Kinds of your own, registered at run time, without generated code.
 //!
-//! Their shape is a `.proto` text that the controller carries; their Rust types are whatever serde reads and writes as
+//! Their [`Shape`] is a `.proto` text that the controller carries; their Rust types are whatever serde reads and writes as
 //! protobuf's JSON with proto field names. What is unset is left out there, so the types want `#[serde(default)]`;
 //! 64-bit integers are texts there, so `int32`, `uint32` or `double` are easier to have.
+
+mod shape;
 
 use std::path::Path;
 
@@ -15,14 +17,16 @@ use threeport::json::{from_json, from_struct, to_struct};
 use threeport::object::Object;
 use threeport::v1;
 
-use crate::Error;
+pub use self::shape::Shape;
+use crate::controller::Reconciler;
+use crate::{Client, Error};
 
-/// A kind registered at run time, as Rust types.
-pub trait CustomKind: Clone + Send + Sync + 'static {
+/// A kind registered at run time, as the Rust type of its spec: what the user wants, written as a JSON object.
+pub trait CustomKind: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static {
     /// Kebab case, singular: the name of its `ObjectKind`.
     const KIND: &'static str;
-    /// What the user wants; must be written as a JSON object.
-    type Spec: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static;
+    /// The same shape for all others: the server, REST, tptctl and clients in other languages.
+    const SHAPE: Shape;
     /// What its controllers saw, conditions apart.
     type Status: Serialize + DeserializeOwned + Default + Clone + Send + Sync + 'static;
 }
@@ -31,7 +35,7 @@ pub trait CustomKind: Clone + Send + Sync + 'static {
 #[derive(Clone, Debug)]
 pub struct Custom<K: CustomKind> {
     pub meta: v1::ObjectMeta,
-    pub spec: K::Spec,
+    pub spec: K,
     pub status: K::Status,
     /// Read from the status; controllers set them through their context.
     pub conditions: Vec<v1::Condition>,
@@ -39,7 +43,7 @@ pub struct Custom<K: CustomKind> {
 
 impl<K: CustomKind> Custom<K> {
     /// A new object, to be created or applied.
-    pub fn new(project: &str, name: &str, spec: K::Spec) -> Self {
+    pub fn new(project: &str, name: &str, spec: K) -> Self {
         let meta = v1::ObjectMeta { project: project.into(), name: name.into(), ..Default::default() };
         Self { meta, spec, status: K::Status::default(), conditions: Vec::new() }
     }
@@ -79,30 +83,34 @@ impl<K: CustomKind> Object for Custom<K> {
     }
 }
 
-/// The `ObjectKind` that registers a kind served by one controller; to be applied by a user.
-///
-/// `proto` is the text of one `.proto` file, outside package `threeport`, that may import the files of `threeport/v1`
-/// and Google's well-known types; `message` is the full name of the message in it. `owns` are the kinds of object that
-/// the controller may own under its own. What else an [`v1::ObjectKindSpec`] has may be set on the result.
+/// Registers the kind that a controller serves, or brings it up to date; the client is a user's.
 ///
 /// # Errors
-/// When the text can't be compiled or has no such message; the text says where.
-pub fn object_kind(
-    name: &str,
-    proto: &str,
-    message: &str,
-    controller: &str,
-    owns: &[&str],
-) -> Result<v1::ObjectKind, Error> {
+/// When the kind's shape can't be compiled (the text says where), or the server refuses it.
+pub async fn register<R, K>(client: &Client) -> Result<(), Error>
+where
+    R: Reconciler<Object = Custom<K>>,
+    K: CustomKind,
+{
+    client.apply(&object_kind::<K>(R::CONTROLLER, R::OWNS)?).await.map(drop)
+}
+
+/// The `ObjectKind` that registers a kind served by one controller, which may own objects of the kinds `owns` under its
+/// own; to be applied by a user. What else an [`v1::ObjectKindSpec`] has may be set on the result.
+///
+/// # Errors
+/// When its shape can't be compiled; the text says where.
+pub fn object_kind<K: CustomKind>(controller: &str, owns: &[&str]) -> Result<v1::ObjectKind, Error> {
     let controller =
         v1::ObjectKindController { name: controller.into(), owns: owns.iter().map(ToString::to_string).collect() };
+    let (proto, message) = K::SHAPE.file(K::KIND);
     let spec = v1::ObjectKindSpec {
-        descriptor_set: compile(&format!("{name}.proto"), proto, message)?,
-        message: message.into(),
+        descriptor_set: compile(&format!("{}.proto", K::KIND), &proto, &message)?,
+        message,
         controllers: vec![controller],
         ..Default::default()
     };
-    let meta = v1::ObjectMeta { name: name.into(), ..Default::default() };
+    let meta = v1::ObjectMeta { name: K::KIND.into(), ..Default::default() };
     Ok(v1::ObjectKind { meta: Some(meta), spec: Some(spec) })
 }
 
@@ -143,50 +151,70 @@ mod tests {
     use prost_reflect::DescriptorPool;
     use serde::Deserialize;
     use serde_json::json;
+    use threeport::kind::Kind;
 
     use super::*;
 
     const PROTO: &str = "syntax = \"proto3\";\npackage acme.v1;\nimport \"threeport/v1/meta.proto\";\n\
-                         import \"threeport/v1/options.proto\";\nmessage Widget {\n  threeport.v1.ObjectMeta meta = 1;\n  \
+                         import \"threeport/v1/options.proto\";\nmessage Gadget {\n  threeport.v1.ObjectMeta meta = 1;\n  \
                          Spec spec = 2;\n}\nmessage Spec {\n  string definition = 1 [(threeport.v1.references) = \
                          \"workload-definition\"];\n}\n";
 
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(default)]
-    struct Size {
+    struct Widget {
         size: u32,
     }
 
-    #[derive(Clone, Debug)]
-    struct Widget;
-
     impl CustomKind for Widget {
-        const KIND: &'static str = "widget";
-        type Spec = Size;
-        type Status = Size;
+        const KIND: &'static str = "blue-widget";
+        const SHAPE: Shape = Shape::of_spec("acme.v1", "uint32 size = 1;").with_status("uint32 size = 3;");
+        type Status = Widget;
+    }
+
+    #[derive(Clone, Debug, Default, Serialize, Deserialize)]
+    struct Gadget {}
+
+    impl CustomKind for Gadget {
+        const KIND: &'static str = "gadget";
+        const SHAPE: Shape = Shape::of_file(PROTO, "acme.v1.Gadget");
+        type Status = Gadget;
+    }
+
+    fn compiled<K: CustomKind>() -> Result<Kind, Error> {
+        let spec = object_kind::<K>("it", &["workload"])?.spec.unwrap();
+        assert_eq!(spec.controllers[0].owns, ["workload"]);
+        let pool = DescriptorPool::decode(spec.descriptor_set.as_slice()).unwrap();
+        Ok(Kind::new(K::KIND, pool.get_message_by_name(&spec.message).unwrap(), true, Vec::new()))
     }
 
     #[test]
-    fn a_kind_is_compiled_with_its_options_and_imports() {
-        let kind = object_kind("widget", PROTO, "acme.v1.Widget", "widget", &["workload"]).unwrap();
-        let spec = kind.spec.unwrap();
-        let pool = DescriptorPool::decode(spec.descriptor_set.as_slice()).unwrap();
-        let message = pool.get_message_by_name("acme.v1.Widget").unwrap();
-        let kind = threeport::kind::Kind::new("widget", message, true, Vec::new());
-        assert_eq!(kind.references[0].kind, "workload-definition");
-        assert_eq!(spec.controllers[0].owns, ["workload"]);
+    fn a_file_is_compiled_with_its_options_and_imports() {
+        assert_eq!(compiled::<Gadget>().unwrap().references[0].kind, "workload-definition");
+    }
+
+    #[test]
+    fn fields_become_a_whole_kind() {
+        let kind = compiled::<Widget>().unwrap();
+        assert_eq!(kind.message.full_name(), "acme.v1.BlueWidget");
+        let field = |part: &str, name: &str| {
+            let part = kind.message.get_field_by_name(part).unwrap().kind();
+            part.as_message().unwrap().get_field_by_name(name).is_some()
+        };
+        assert!(field("meta", "labels") && field("spec", "size") && field("status", "size"));
+        assert!(field("status", "conditions") && field("status", "observed_generation"));
     }
 
     #[test]
     fn mistakes_in_the_text_are_told() {
-        let message = |proto: &str, name: &str| object_kind("widget", proto, name, "w", &[]).unwrap_err().to_string();
+        let message = |proto: &str, name: &str| compile("widget.proto", proto, name).unwrap_err().to_string();
         assert!(message("message {", "x").starts_with("widget.proto can't be compiled: "));
-        assert!(message(PROTO, "acme.v1.Gadget").contains("no message `acme.v1.Gadget`"));
+        assert!(message(PROTO, "acme.v1.Widget").contains("no message `acme.v1.Widget`"));
     }
 
     #[test]
     fn typed_and_erased_are_the_same_object() {
-        let mut erased = Custom::<Widget>::new("default", "w", Size { size: 3 }).to_erased();
+        let mut erased = Custom::new("default", "w", Widget { size: 3 }).to_erased();
         assert_eq!(from_struct(erased.spec.clone().unwrap()), json!({ "size": 3 }));
         let conditions = json!([{ "type": "Ready", "status": "True" }]);
         erased.status = Some(to_struct(json!({ "observed_generation": "1", "size": 2, "conditions": conditions })));

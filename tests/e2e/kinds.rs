@@ -22,14 +22,10 @@ impl Reconciler for Moods {
         let meta = v1::ObjectMeta { name, project, ..Default::default() };
         let size = context.object.spec["size"].as_i64().unwrap_or(1);
         let spec = to_struct(json!({ "image": "nginx", "replicas": size }));
-        context.own(vec![v1::Object { kind: "workload".into(), meta: Some(meta), spec: Some(spec), status: None }]);
+        context.own_erased([v1::Object { kind: "workload".into(), meta: Some(meta), spec: Some(spec), status: None }]);
         let ready = context.children().iter().all(is_ready) && !context.children().is_empty();
         context.set_status(json!({ "mood": if ready { "happy" } else { "waiting" } }));
         context.condition("Ready", ready, if ready { "Happy" } else { "Waiting" }, "waits for its workload");
-        Ok(Next::Done)
-    }
-
-    async fn cleanup(&self, _context: &mut Context<Widget>) -> Result<Next, Error> {
         Ok(Next::Done)
     }
 }
@@ -120,7 +116,49 @@ async fn a_kind_changes_only_compatibly_and_its_references_hold() {
     .await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_example_of_the_sdk_registers_its_kind_and_owns_workloads() {
+    let system = System::start().await;
+    let website = system.website();
+    let site =
+        |languages: &[&str]| document("website", "shop", json!({ "image": "nginx:1.29", "languages": languages }));
+    eventually("the kind is registered", MINUTE, async || {
+        let applied = system.api.apply(&[site(&["en", "de"])]).await;
+        applied.map(drop).map_err(|status| format!("{status}\n{}", website.log()))
+    })
+    .await;
+    let shop = system.api.wait_ready("website", "shop").await;
+    assert_eq!(condition(&shop, "Ready")["message"], "2 of 2 are ready");
+    let german = system.api.get("workload", "shop-de").await;
+    assert_eq!((&german["spec"]["env"]["LANGUAGE"], &german["meta"]["owner"]["name"]), (&json!("de"), &json!("shop")));
+
+    // What is no longer listed goes, to the last one.
+    system.api.apply(&[site(&["en"])]).await.unwrap();
+    system.api.wait_gone("workload", "shop-de").await;
+    system.api.apply(&[site(&[])]).await.unwrap();
+    system.api.wait_gone("workload", "shop-en").await;
+    system.api.wait_ready("website", "shop").await;
+    system.tptctl.run(&["delete", "website", "shop", "--wait"]).await.ok();
+    assert_eq!(system.api.list("website").await, Vec::<Value>::new());
+}
+
 impl System {
+    /// The SDK's example as a process, with what a user would set for it.
+    fn website(&self) -> Process {
+        let environment = [
+            ("THREEPORT_SERVER", self.api.address.clone()),
+            ("THREEPORT_TOKEN", self.api.token.clone()),
+            ("THREEPORT_CONTROLLER_TOKEN", self.controller_token()),
+            ("THREEPORT_NATS_URL", self.broker.url.clone()),
+        ];
+        let mut website = Process::new(self.folder.path(), "website", "examples/website", &[]);
+        for (name, value) in environment {
+            website.set_environment(name, &value);
+        }
+        website.start_again();
+        website
+    }
+
     /// The SDK's client with the token of the widgets' controller.
     pub fn widget_client(&self) -> Client {
         let token = std::fs::read_to_string(self.folder.path().join("widget-token")).expect("it was written");

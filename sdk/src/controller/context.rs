@@ -8,6 +8,7 @@ use threeport::v1;
 
 use super::outputs::Outputs;
 use super::{Error, LeaseGuard, Next};
+use crate::Conditions;
 use crate::client::ControlClient;
 
 /// The present of one object, read under the lease, with all that its reconcile may need.
@@ -155,9 +156,30 @@ impl<T: Object> Context<T> {
         self.outputs.events.push(v1::NewEvent { r#type, reason: reason.into(), note: note.into() });
     }
 
-    /// Declares all that this controller owns under the object; what is missing is deleted.
-    pub fn own(&mut self, objects: Vec<v1::Object>) {
-        self.outputs.children = Some(objects);
+    /// Declares what this controller owns under the object: all calls of a reconcile together are the complete set, and
+    /// what is missing in it is deleted, also when it is empty. Without a call nothing changes. A project left out is the
+    /// owner's.
+    pub fn own<U: Object>(&mut self, objects: impl IntoIterator<Item = U>) {
+        self.own_erased(objects.into_iter().map(|object| object.to_erased()));
+    }
+
+    /// As [`Context::own`], of objects without types.
+    pub fn own_erased(&mut self, objects: impl IntoIterator<Item = v1::Object>) {
+        self.outputs.children.get_or_insert_default().extend(objects);
+    }
+
+    /// Sets `Ready` by what is declared as owned: true once all of it is Ready, and else naming what isn't yet.
+    pub fn ready_with_children(&mut self) {
+        let declared = self.outputs.children.as_deref().unwrap_or_default();
+        let waiting = waiting(declared, &self.begun.children);
+        let (ready, all) = (declared.len() - waiting.len(), declared.len());
+        match waiting.first() {
+            None => self.condition("Ready", true, "ChildrenReady", format!("{all} of {all} are ready")),
+            Some(first) => {
+                let message = format!("{ready} of {all} are ready; waiting for {first}");
+                self.condition("Ready", false, "WaitingForChildren", message);
+            }
+        }
     }
 
     /// Adds or replaces inventory, by resource.
@@ -206,9 +228,41 @@ impl<T: Object> Context<T> {
     }
 }
 
+/// What of the declared children is not Ready among those that are there, as ``workload `web` ``.
+fn waiting(declared: &[v1::Object], children: &[v1::Object]) -> Vec<String> {
+    fn name(object: &v1::Object) -> (&str, &str) {
+        (&object.kind, object.meta.as_ref().map_or("", |meta| &meta.name))
+    }
+    let is_ready = |one: &v1::Object| children.iter().any(|child| name(child) == name(one) && child.is_ready());
+    let waiting = declared.iter().filter(|one| !is_ready(one)).map(name);
+    waiting.map(|(kind, name)| format!("{kind} `{name}`")).collect()
+}
+
 /// An object that this version can't read counts as absent.
 fn read<U: Object>(object: &v1::Object) -> Option<U> {
     U::from_erased(object.clone())
         .inspect_err(|error| tracing::warn!(kind = U::KIND, %error, "a used object can't be read"))
         .ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+    use threeport::json::to_struct;
+
+    use super::*;
+
+    fn child(name: &str, ready: &str) -> v1::Object {
+        let meta = v1::ObjectMeta { name: name.into(), ..Default::default() };
+        let status = json!({ "conditions": [{ "type": "Ready", "status": ready }] });
+        v1::Object { kind: "workload".into(), meta: Some(meta), spec: None, status: Some(to_struct(status)) }
+    }
+
+    #[test]
+    fn only_what_is_declared_and_not_ready_is_waited_for() {
+        let declared = ["a", "b", "c"].map(|name| child(name, ""));
+        let there = [child("a", "True"), child("b", "False"), child("left-over", "False")];
+        assert_eq!(waiting(&declared, &there), ["workload `b`", "workload `c`"]);
+        assert!(waiting(&declared[..1], &there).is_empty());
+    }
 }

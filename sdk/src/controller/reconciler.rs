@@ -17,11 +17,17 @@ pub trait Reconciler: Send + Sync + 'static {
     /// The controller's name, which is also what its token and hints are for.
     const CONTROLLER: &'static str;
 
+    /// The kinds of object that it may own under its own; said to the server by `custom::register`.
+    const OWNS: &'static [&'static str] = &[];
+
     /// Makes the object so and reports its status.
     fn reconcile(&self, context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send;
 
-    /// Removes what was made for an object being deleted; [`Next::Done`] says that everything is proved gone.
-    fn cleanup(&self, context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send;
+    /// Removes what was made for an object being deleted; [`Next::Done`] says that everything is proved gone. To be written
+    /// by whoever makes something outside the control plane: what an object owns goes before it.
+    fn cleanup(&self, _context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send {
+        std::future::ready(Ok(Next::Done))
+    }
 
     /// What the object's work depends on, such as a cluster: objects of one gate share a cap, so that one dead cluster
     /// can't hold all slots. None for no cap.

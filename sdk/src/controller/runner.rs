@@ -21,7 +21,8 @@ use super::replica::Replica;
 use super::worker::{Typed, Worker};
 use crate::backoff::Backoff;
 use crate::client::ControlClient;
-use crate::{Client, Error};
+use crate::context::Contexts;
+use crate::{Client, Connection, Error};
 
 /// How much a runner does at a time.
 #[derive(Clone, Debug)]
@@ -83,6 +84,23 @@ impl Runner {
     /// Prepares a runner; without a broker's URL it asks the server for due work every second.
     pub fn new(client: Client, nats_url: Option<String>, config: RunnerConfig) -> Self {
         Self { control: client.into(), nats_url, config, workers: Vec::new(), health: Health::default() }
+    }
+
+    /// Prepares a runner from the environment: `THREEPORT_CONTROLLER_TOKEN`, the broker's `THREEPORT_NATS_URL` where there
+    /// is one, and `THREEPORT_SERVER` or the server of the current context.
+    ///
+    /// # Errors
+    /// When there is no token or no server, or [`Client::connect`] refuses them.
+    pub fn from_env() -> Result<Self, Error> {
+        let token = std::env::var("THREEPORT_CONTROLLER_TOKEN").map_err(|_| {
+            Error::Configuration("THREEPORT_CONTROLLER_TOKEN is not set; controllers need a token of their own".into())
+        })?;
+        let server = match std::env::var("THREEPORT_SERVER") {
+            Ok(server) => server,
+            Err(_) => Contexts::load(&Contexts::path()?)?.resolve(None)?.server,
+        };
+        let client = Client::connect(&Connection { server, token })?;
+        Ok(Self::new(client, std::env::var("THREEPORT_NATS_URL").ok(), RunnerConfig::default()))
     }
 
     /// Adds a controller.

@@ -144,7 +144,7 @@ impl Reconciler for ByName {
             Some("panic") => panic!("as it was told"),
             Some("slow") => tokio::time::sleep(Duration::from_secs(2)).await,
             Some("hang") => std::future::pending().await,
-            Some("wrong") => context.own(Vec::new()),
+            Some("wrong") => context.own_erased(Vec::new()),
             _ => {}
         }
         Ok(Next::Done)
