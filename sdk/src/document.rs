@@ -17,11 +17,31 @@ mod node;
 mod reader;
 mod writer;
 
+use threeport::v1::Object;
+
+use self::node::Places;
 pub use self::reader::Reader;
 pub use self::writer::to_yaml;
 
 /// The version of the document's own form.
 const VERSION: &str = "v1";
+
+/// An object and where it was written.
+#[derive(Clone, Debug)]
+pub struct Document {
+    pub object: Object,
+    file: String,
+    places: Places,
+}
+
+impl Document {
+    /// Where a field stands, or what is nearest around it: `app.yaml:7:3` of `spec.image`.
+    pub fn place_of(&self, field: &str) -> String {
+        // Documents have a name where objects have `meta.name`.
+        let (line, column) = self.places.find(field.strip_prefix("meta.").unwrap_or(field));
+        format!("{}:{line}:{column}", self.file)
+    }
+}
 
 /// One thing wrong with a document, and where.
 #[derive(Clone, Debug, PartialEq, Eq)]

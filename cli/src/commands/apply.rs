@@ -7,7 +7,8 @@ use anyhow::{Result, bail};
 use clap::Args;
 use threeport::v1::{ApplyResult, Object, ObjectReference};
 use threeport_sdk::client::ApplyOptions;
-use threeport_sdk::{Client, Error, document};
+use threeport_sdk::document::{self, Document};
+use threeport_sdk::{Client, Error};
 
 use crate::error::Usage;
 use crate::session::Session;
@@ -46,13 +47,14 @@ impl Apply {
         let client = session.client()?;
         let project = session.project()?;
         let registry = client.kinds().await?;
-        let objects = document::Reader::new(&registry, &project).read_files(&self.file)?;
-        if objects.is_empty() {
+        let documents = document::Reader::new(&registry, &project).read_files(&self.file)?;
+        if documents.is_empty() {
             bail!(Usage("the files hold no documents".into()));
         }
         let options =
             ApplyOptions { validate_only: self.dry_run, reason: self.reason.clone(), ..ApplyOptions::default() };
-        let results = client.apply_many(objects.clone(), options).await.map_err(|error| explain(error, &objects))?;
+        let objects = documents.iter().map(|document| document.object.clone()).collect();
+        let results = client.apply_many(objects, options).await.map_err(|error| explain(error, &documents))?;
         show(session, &results, self.dry_run)?;
         if self.wait && !self.dry_run {
             wait_for(session, &client, &results, self.timeout).await?;
@@ -89,42 +91,50 @@ pub fn reference(object: &Object) -> ObjectReference {
     ObjectReference { kind: object.kind.clone(), project: meta.project, name: meta.name, id: String::new() }
 }
 
-/// Lists a refusal's violations a line each, with the object's name for its number.
-fn explain(error: Error, objects: &[Object]) -> anyhow::Error {
+/// Lists a refusal's violations a line each, with the place in its file for the object's number.
+fn explain(error: Error, documents: &[Document]) -> anyhow::Error {
     let violations = error.violations();
     if violations.is_empty() {
         return error.into();
     }
     let mut lines = vec!["nothing was applied:".to_owned()];
     lines.extend(violations.iter().map(|violation| {
-        let (place, field) = named(&violation.field, objects);
+        let (place, field) = placed(&violation.field, documents);
         format!("  {place}{field}: {}", violation.description)
     }));
     anyhow::anyhow!(lines.join("\n"))
 }
 
-/// `workload/web ` and `spec.image` of `objects[1].spec.image`.
-fn named<'a>(field: &'a str, objects: &[Object]) -> (String, &'a str) {
+/// `shop.yaml:7:3: workload/web ` and `spec.image` of `objects[1].spec.image`.
+fn placed<'a>(field: &'a str, documents: &[Document]) -> (String, &'a str) {
     let split = field.strip_prefix("objects[").and_then(|rest| rest.split_once(']'));
     let Some((index, rest)) = split else { return (String::new(), field) };
-    match index.parse::<usize>().ok().and_then(|index| objects.get(index)) {
-        Some(object) => (format!("{} ", view::title(object)), rest.trim_start_matches('.')),
+    let rest = rest.trim_start_matches('.');
+    match index.parse::<usize>().ok().and_then(|index| documents.get(index)) {
+        Some(document) => (format!("{}: {} ", document.place_of(rest), view::title(&document.object)), rest),
         None => (String::new(), field),
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::{Value, json};
+    use std::path::Path;
+
+    use threeport::registry::Registry;
 
     use super::*;
-    use crate::view::tests::object;
 
     #[test]
-    fn a_violation_names_the_object_instead_of_its_number() {
-        let objects = [object("workload", "web", json!({}), Value::Null)];
-        assert_eq!(named("objects[0].spec.image", &objects), ("workload/web ".to_owned(), "spec.image"));
-        assert_eq!(named("objects[7].spec.image", &objects), (String::new(), "objects[7].spec.image"));
-        assert_eq!(named("request_id", &objects), (String::new(), "request_id"));
+    fn a_violation_names_the_place_and_the_object_instead_of_its_number() {
+        let text =
+            "version: v1\nkind: project\nname: shop\n---\nversion: v1\nkind: workload\nname: web\nspec:\n  image: x\n";
+        let reader = document::Reader::new(Registry::built_in(), "default");
+        let documents = reader.read_text("shop.yaml", text, Path::new(".")).unwrap();
+        let at = |field: &'static str| placed(field, &documents);
+        assert_eq!(at("objects[1].spec.image"), ("shop.yaml:9:3: workload/web ".to_owned(), "spec.image"));
+        assert_eq!(at("objects[1].spec.port"), ("shop.yaml:8:1: workload/web ".to_owned(), "spec.port"));
+        assert_eq!(at("objects[0].meta.name"), ("shop.yaml:3:1: project/shop ".to_owned(), "meta.name"));
+        assert_eq!(at("objects[7].spec.image"), (String::new(), "objects[7].spec.image"));
+        assert_eq!(at("request_id"), (String::new(), "request_id"));
     }
 }

@@ -102,9 +102,9 @@ impl Delete {
             bail!(Usage("say what to delete: KIND NAME, or -f FILE".into()));
         }
         let project = session.project()?;
-        let objects = document::Reader::new(&registry, &project).read_files(&self.file)?;
+        let documents = document::Reader::new(&registry, &project).read_files(&self.file)?;
         // Users before what they use, if the file was written in the order of use.
-        Ok(objects.iter().rev().map(apply::reference).collect())
+        Ok(documents.iter().rev().map(|document| apply::reference(&document.object)).collect())
     }
 
     /// Deletes one after the other; what is gone already is no error for documents.

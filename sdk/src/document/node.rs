@@ -56,7 +56,7 @@ impl Node {
 }
 
 /// Where the parts of a document stand, by path.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Places {
     known: HashMap<String, Place>,
     /// Where the document begins.

@@ -5,14 +5,15 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Map, Value};
 use serde_saphyr::Spanned;
-use threeport::json::{self, Violation, closest, dynamic_to_json, to_struct};
+use threeport::json::{self, Violation, dynamic_to_json, to_struct};
 use threeport::kind::Kind;
 use threeport::registry::Registry;
+use threeport::spelling::closest;
 use threeport::v1::{Object, ObjectMeta};
 
 use super::file_reference;
 use super::node::{Node, Place, Places, place};
-use super::{Problem, VERSION};
+use super::{Document, Problem, VERSION};
 use crate::Error;
 
 const KEYS: [&str; 8] = ["version", "kind", "project", "name", "labels", "annotations", "shared_with", "spec"];
@@ -36,26 +37,26 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`Error::Documents`] with every problem of every file.
-    pub fn read_files(&self, files: &[PathBuf]) -> Result<Vec<Object>, Error> {
-        let (mut objects, mut problems) = (Vec::new(), Vec::new());
+    pub fn read_files(&self, files: &[PathBuf]) -> Result<Vec<Document>, Error> {
+        let (mut documents, mut problems) = (Vec::new(), Vec::new());
         for file in files {
             match self.read_path(file) {
-                Ok(mut read) => objects.append(&mut read),
+                Ok(mut read) => documents.append(&mut read),
                 Err(mut found) => problems.append(&mut found),
             }
         }
-        if problems.is_empty() { Ok(objects) } else { Err(Error::Documents(problems)) }
+        if problems.is_empty() { Ok(documents) } else { Err(Error::Documents(problems)) }
     }
 
     /// Reads all documents of a text; `file` is its name in messages, `base` the directory of `{file: path}`.
     ///
     /// # Errors
     /// [`Error::Documents`] with every problem.
-    pub fn read_text(&self, file: &str, text: &str, base: &Path) -> Result<Vec<Object>, Error> {
+    pub fn read_text(&self, file: &str, text: &str, base: &Path) -> Result<Vec<Document>, Error> {
         self.read_all(file, text, base).map_err(Error::Documents)
     }
 
-    fn read_path(&self, path: &Path) -> Result<Vec<Object>, Vec<Problem>> {
+    fn read_path(&self, path: &Path) -> Result<Vec<Document>, Vec<Problem>> {
         let name = path.display().to_string();
         let unreadable = |error: std::io::Error| vec![problem(&name, (0, 0), format!("can't be read: {error}"))];
         if path == Path::new("-") {
@@ -69,34 +70,34 @@ impl<'a> Reader<'a> {
         self.read_all(&name, &text, path.parent().unwrap_or(Path::new(".")))
     }
 
-    fn read_directory(&self, path: &Path) -> std::io::Result<Result<Vec<Object>, Vec<Problem>>> {
+    fn read_directory(&self, path: &Path) -> std::io::Result<Result<Vec<Document>, Vec<Problem>>> {
         let entries = std::fs::read_dir(path)?.map(|entry| entry.map(|entry| entry.path()));
         let mut files = entries.collect::<Result<Vec<_>, _>>()?;
         files.retain(|file| file.extension().is_some_and(|end| end == "yaml" || end == "yml") && file.is_file());
         files.sort();
         Ok(match self.read_files(&files) {
             Err(Error::Documents(problems)) => Err(problems),
-            Ok(objects) if !objects.is_empty() => Ok(objects),
+            Ok(documents) if !documents.is_empty() => Ok(documents),
             _ => Err(vec![problem(&path.display().to_string(), (0, 0), "has no .yaml file with a document".into())]),
         })
     }
 
-    fn read_all(&self, file: &str, text: &str, base: &Path) -> Result<Vec<Object>, Vec<Problem>> {
-        let documents = Node::parse_all(text).map_err(|error| {
+    fn read_all(&self, file: &str, text: &str, base: &Path) -> Result<Vec<Document>, Vec<Problem>> {
+        let nodes = Node::parse_all(text).map_err(|error| {
             let place = error.location().map_or((0, 0), |location| (location.line(), location.column()));
             vec![problem(file, place, without_place(&error.without_snippet().to_string()))]
         })?;
-        let (mut objects, mut problems) = (Vec::new(), Vec::new());
-        for document in documents {
-            match self.read_document(document, base) {
-                Ok(object) => objects.push(object),
+        let (mut documents, mut problems) = (Vec::new(), Vec::new());
+        for node in nodes {
+            match self.read_document(node, base) {
+                Ok((object, places)) => documents.push(Document { object, file: file.to_owned(), places }),
                 Err(found) => problems.extend(found.into_iter().map(|(place, text)| problem(file, place, text))),
             }
         }
-        if problems.is_empty() { Ok(objects) } else { Err(problems) }
+        if problems.is_empty() { Ok(documents) } else { Err(problems) }
     }
 
-    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<Object, Vec<(Place, String)>> {
+    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<(Object, Places), Vec<(Place, String)>> {
         let mut places = Places::new(place(&document));
         let json = document.value.into_json("", &mut places);
         let Value::Object(fields) = json else {
@@ -109,7 +110,8 @@ impl<'a> Reader<'a> {
         let spec = kind.and_then(|kind| spec(kind, &fields, base, &mut wrong));
         match (kind, meta) {
             (Some(kind), Some(meta)) if wrong.is_empty() => {
-                Ok(Object { kind: kind.name.clone(), meta: Some(meta), spec: spec.map(to_struct), status: None })
+                let spec = spec.map(to_struct);
+                Ok((Object { kind: kind.name.clone(), meta: Some(meta), spec, status: None }, places))
             }
             _ => Err(wrong.into_iter().map(|violation| told(&violation, &places)).collect()),
         }

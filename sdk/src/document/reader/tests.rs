@@ -13,7 +13,8 @@ fn reader() -> Reader<'static> {
 }
 
 fn read(text: &str) -> Result<Vec<Object>, Error> {
-    reader().read_text("app.yaml", text, Path::new("."))
+    let documents = reader().read_text("app.yaml", text, Path::new("."))?;
+    Ok(documents.into_iter().map(|document| document.object).collect())
 }
 
 fn refusal(text: &str) -> String {
@@ -76,8 +77,8 @@ fn files_are_read_beside_the_document() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("web.yaml"), "kind: Service\n").unwrap();
     let text = "version: v1\nkind: workload\nname: web\nspec:\n  manifest: {file: web.yaml}\n  env: {file: web.yaml}\n";
-    let objects = reader().read_text("app.yaml", text, directory.path()).unwrap();
-    let spec = from_struct(objects[0].spec.clone().unwrap());
+    let documents = reader().read_text("app.yaml", text, directory.path()).unwrap();
+    let spec = from_struct(documents[0].object.spec.clone().unwrap());
     assert_eq!(spec, json!({ "manifest": "kind: Service\n", "env": { "file": "web.yaml" } }));
     let error = reader().read_text("app.yaml", text, Path::new("/nonexistent")).unwrap_err().to_string();
     assert!(error.starts_with("app.yaml:5:3: spec.manifest: file `web.yaml` can't be read:"), "{error}");
@@ -88,8 +89,8 @@ fn bytes_are_read_as_base64_and_large_files_refused() {
     let directory = tempfile::tempdir().unwrap();
     fs::write(directory.path().join("set.bin"), [0xff, 0x00]).unwrap();
     let text = "version: v1\nkind: object-kind\nname: widget\nspec:\n  descriptor_set: {file: set.bin}\n";
-    let objects = reader().read_text("app.yaml", text, directory.path()).unwrap();
-    assert_eq!(from_struct(objects[0].spec.clone().unwrap()), json!({ "descriptor_set": "/wA=" }));
+    let documents = reader().read_text("app.yaml", text, directory.path()).unwrap();
+    assert_eq!(from_struct(documents[0].object.spec.clone().unwrap()), json!({ "descriptor_set": "/wA=" }));
     fs::write(directory.path().join("set.bin"), vec![0; 1024 * 1024 + 1]).unwrap();
     let error = reader().read_text("app.yaml", text, directory.path()).unwrap_err().to_string();
     assert!(error.ends_with("file `set.bin` is larger than 1 MiB"), "{error}");
@@ -111,7 +112,7 @@ fn a_directory_stands_for_its_files() {
     fs::write(directory.path().join("b.yaml"), "version: v1\nkind: project\nname: b\n").unwrap();
     fs::write(directory.path().join("a.yml"), "version: v1\nkind: project\nname: a\n").unwrap();
     fs::write(directory.path().join("notes.txt"), "no document").unwrap();
-    let objects = reader().read_files(&[directory.path().to_owned()]).unwrap();
-    let names = objects.iter().map(|object| object.meta.clone().unwrap().name).collect::<Vec<_>>();
+    let documents = reader().read_files(&[directory.path().to_owned()]).unwrap();
+    let names = documents.iter().map(|document| document.object.meta.clone().unwrap().name).collect::<Vec<_>>();
     assert_eq!(names, ["a", "b"]);
 }
