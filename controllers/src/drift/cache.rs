@@ -59,12 +59,14 @@ impl Cache {
         self.objects.get(instance_id).cloned().unwrap_or_default()
     }
 
-    /// The cluster doesn't serve the kind (any more); answers the instances that had some of it.
-    pub fn note_unserved(&mut self, kind: &KindKey) -> BTreeSet<String> {
+    /// The cluster doesn't serve the kind (any more); answers the instances that were seen to have some of it, and whether
+    /// that is news: then others may have some that was never seen.
+    pub fn note_unserved(&mut self, kind: &KindKey) -> (BTreeSet<String>, bool) {
+        let is_news = !self.unserved.contains(kind);
         let touched = self.replace(kind, &[]);
         self.synced.remove(kind);
         self.unserved.insert(kind.clone());
-        touched
+        (touched, is_news)
     }
 
     pub fn unserved(&self) -> Vec<KindKey> {
@@ -302,7 +304,8 @@ mod tests {
         let reference = ResourceReference { api_version: "v1".into(), kind: "ConfigMap".into(), ..Default::default() };
         let mut cache = Cache::default();
         cache.replace(&kind(), &[config_map("a", I, "1", "h")]);
-        assert_eq!(cache.note_unserved(&kind()), BTreeSet::from([I.into()]));
+        assert_eq!(cache.note_unserved(&kind()), (BTreeSet::from([I.into()]), true));
+        assert_eq!(cache.note_unserved(&kind()), (BTreeSet::new(), false));
         assert!(cache.shows_absence(&reference) && cache.live(I, [&reference]).is_none());
         cache.note_served(&kind());
         assert!(!cache.shows_absence(&reference), "not listed yet");

@@ -156,9 +156,9 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
 /// What is missed of a kind that isn't served is missed as after a list.
 fn unserved(watch: &Watch, subject: &Subject, is_first: bool) {
     if let Subject::Ours { kind, .. } = subject {
-        let touched = locked(&watch.cache).note_unserved(kind);
+        let (touched, is_news) = locked(&watch.cache).note_unserved(kind);
         watch.suspect(touched, Duration::ZERO);
-        if is_first {
+        if is_first || is_news {
             locked(&watch.suspects).listed_first(kind.clone());
         }
     } else {

@@ -105,6 +105,8 @@ impl Error {
             410 => Self::Expired(message),
             // An apply with a uid to an absent object.
             422 if message.contains("uid mismatch") || message.contains("metadata.uid") => Self::Stale(message),
+            // Of a kind whose definition is being deleted.
+            405 if message.contains("is terminating") => Self::Terminating(message),
             400 | 405 | 413 | 415 | 422 => Self::Invalid(message),
             // What a schema can't read comes as an internal error: `replicas: three`, a field that the kind lacks.
             500 if message.contains("failed to create typed patch object") => Self::Invalid(message),
