@@ -31,6 +31,9 @@ pub struct Config {
     /// and `controllers` (each `kind/name`).
     #[arg(long, env = "THREEPORT_TOKENS_FILE")]
     pub tokens_file: Option<PathBuf>,
+    /// Calls a second that one identity may make.
+    #[arg(long, env = "THREEPORT_RATE_LIMIT", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub rate_limit: u32,
     /// Where traces go, by OTLP over gRPC.
     #[arg(long, env = "THREEPORT_OTLP_ENDPOINT")]
     pub otlp_endpoint: Option<String>,

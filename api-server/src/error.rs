@@ -1,6 +1,7 @@
 //! The one error of this crate and its only mapping to status codes, gRPC and HTTP alike.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use threeport::json::Violation;
 use threeport::{bounded, json};
@@ -45,6 +46,9 @@ pub enum Error {
     RequestIdReused(String),
     #[error("{0}")]
     TooMuch(String),
+    /// The same request may pass after this long.
+    #[error("{message}")]
+    Busy { message: String, retry_after: Duration },
     #[error("timed out; retry")]
     Timeout,
     #[error("{}", if is_connection_lost(.0) { "lost the database connection; retry" } else { "database error" })]
@@ -81,7 +85,7 @@ impl Error {
             Error::Unauthenticated => Code::Unauthenticated,
             Error::Denied(_) => Code::PermissionDenied,
             Error::PositionGone { .. } | Error::PositionAhead { .. } => Code::OutOfRange,
-            Error::TooMuch(_) => Code::ResourceExhausted,
+            Error::TooMuch(_) | Error::Busy { .. } => Code::ResourceExhausted,
             Error::Timeout => Code::DeadlineExceeded,
             Error::Pool(_) => Code::Unavailable,
             Error::Database(error) if is_connection_lost(error) => Code::Unavailable,
@@ -107,6 +111,7 @@ impl Error {
             Error::PositionAhead { .. } => "PositionAhead",
             Error::RequestIdReused(_) => "RequestIdReused",
             Error::TooMuch(_) => "TooMuch",
+            Error::Busy { .. } => "Busy",
             Error::Timeout => "Timeout",
             Error::Pool(_) => "Unavailable",
             Error::Database(error) if is_connection_lost(error) => "Unavailable",
@@ -128,6 +133,9 @@ impl From<Error> for Status {
         }
         let message = bounded::cut(&error.to_string(), bounded::MESSAGE);
         let mut details = ErrorDetails::with_error_info(error.reason(), "threeport.io", HashMap::new());
+        if let Error::Busy { retry_after, .. } = &error {
+            details.set_retry_info(Some(*retry_after));
+        }
         if let Error::InUse { kind, name, .. } | Error::BeingDeleted { kind, name } | Error::Owned { kind, name, .. } =
             &error
         {

@@ -1,10 +1,12 @@
-//! Bounds on body, time and concurrency, for gRPC and REST alike; and panics stop here.
+//! Bounds on body, time, rate and concurrency, for gRPC and REST alike; and panics stop here.
+
+mod rate;
 
 use std::panic::AssertUnwindSafe;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use futures::FutureExt;
@@ -16,7 +18,9 @@ use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 use tonic::Status;
 use tonic::body::Body;
 
-use crate::error::Error;
+use self::rate::Rates;
+use crate::auth::Caller;
+use crate::error::{Error, Result};
 
 /// The largest request.
 pub const BODY: usize = 4 << 20;
@@ -34,6 +38,8 @@ pub const TIME: Duration = Duration::from_secs(30);
 const REQUESTS: usize = 1024;
 /// Answers being streamed at a time.
 const STREAMS: usize = 4096;
+/// What passes within moments is worth trying again after this long.
+const SOON: Duration = Duration::from_millis(100);
 
 /// The largest request of a method.
 pub fn body_limit(path: &str) -> usize {
@@ -45,17 +51,35 @@ pub fn too_large(limit: usize) -> Status {
     Error::TooMuch(format!("request is larger than {} MiB; send fewer objects at once", limit >> 20)).into()
 }
 
-/// Counts requests and streams, and ends streams on shutdown.
+/// Counts requests and streams, by caller and all together, and ends streams on shutdown.
 #[derive(Clone)]
 pub struct Limits {
     requests: Arc<Semaphore>,
     streams: Arc<Semaphore>,
+    rates: Arc<Rates>,
     shutdown: CancellationToken,
 }
 
 impl Limits {
-    pub fn new(shutdown: CancellationToken) -> Self {
-        Self { requests: Arc::new(Semaphore::new(REQUESTS)), streams: Arc::new(Semaphore::new(STREAMS)), shutdown }
+    /// `rate` is how many calls a second one identity may make.
+    pub fn new(rate: u32, shutdown: CancellationToken) -> Self {
+        Self {
+            requests: Arc::new(Semaphore::new(REQUESTS)),
+            streams: Arc::new(Semaphore::new(STREAMS)),
+            rates: Arc::new(Rates::new(rate)),
+            shutdown,
+        }
+    }
+
+    /// Counts a call of this caller.
+    ///
+    /// # Errors
+    /// `RESOURCE_EXHAUSTED`, with the time to wait.
+    pub fn count(&self, caller: &Caller) -> Result<()> {
+        self.rates.take(&caller.identity, Instant::now()).map_err(|retry_after| {
+            let message = format!("too many requests a second by `{}`; slow down", caller.identity);
+            Error::Busy { message, retry_after }
+        })
     }
 
     /// Runs `call` within all limits. `is_stream` says that the answer may go on for long.
@@ -67,7 +91,7 @@ impl Limits {
         F: FnOnce(Request<Body>) -> T,
         T: Future<Output = Response<Body>>,
     {
-        let busy = || Error::TooMuch("too many requests at once; retry".to_owned());
+        let busy = || Error::Busy { message: "too many requests at once; retry".to_owned(), retry_after: SOON };
         let permit = self.requests.clone().try_acquire_owned().map_err(|_| busy())?;
         let stream = is_stream.then(|| self.streams.clone().try_acquire_owned()).transpose().map_err(|_| busy())?;
         let time = grpc_timeout(request.headers()).map_or(TIME, |wanted| wanted.min(TIME));
@@ -162,7 +186,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_is_an_internal_error_without_its_text() {
-        let limits = Limits::new(CancellationToken::new());
+        let limits = Limits::new(1, CancellationToken::new());
         let answer = limits.run(Request::new(Body::empty()), false, |_| async { panic!("a secret") }).await;
         let status = answer.unwrap_err();
         assert_eq!(status.code(), Code::Internal);

@@ -79,7 +79,7 @@ impl Server {
     pub async fn run(self, shutdown: CancellationToken) -> anyhow::Result<()> {
         let Self { config, listener, store, tokens, metrics } = self;
         let (reporter, _) = tonic_health::server::health_reporter();
-        let limits = Limits::new(shutdown.clone());
+        let limits = Limits::new(config.rate_limit, shutdown.clone());
         let services =
             Services::new(store.clone(), tokens.clone(), limits, reporter.clone()).map_err(anyhow::Error::msg)?;
         // What serves requests until they are drained is stopped after them.

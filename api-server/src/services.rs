@@ -100,6 +100,7 @@ impl Services {
     async fn admit(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
         let path = request.uri().path().to_owned();
         if let Some(caller) = self.authorize(request.headers(), &path)? {
+            self.limits.count(&caller)?;
             request.extensions_mut().insert(caller);
         }
         let catalog = self.catalog();

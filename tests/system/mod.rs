@@ -18,6 +18,7 @@ mod widget;
 use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::net::TcpListener;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use cli::local::directories;
@@ -46,11 +47,13 @@ pub struct Setup {
     pub api_servers: usize,
     pub controllers: usize,
     pub otlp_endpoint: Option<String>,
+    /// Calls a second by one identity; the server's own default without.
+    pub rate_limit: Option<u32>,
 }
 
 impl Default for Setup {
     fn default() -> Self {
-        Self { api_servers: 1, controllers: 1, otlp_endpoint: None }
+        Self { api_servers: 1, controllers: 1, otlp_endpoint: None, rate_limit: None }
     }
 }
 
@@ -64,6 +67,8 @@ pub struct System {
     pub controllers: Vec<Process>,
     pub api: Api,
     pub tptctl: Tptctl,
+    /// The program that fits the cluster.
+    pub kubectl: PathBuf,
     setup: Setup,
     // Last: what runs in it goes first.
     pub folder: TempDir,
@@ -133,6 +138,7 @@ impl Setup {
             cluster: Cluster::connect(servers.kubeconfig.clone()).await,
             api: Api::connect(&address, &user_token),
             tptctl: Tptctl::new(folder.path(), &address, &user_token),
+            kubectl: servers.kubectl.clone(),
             api_servers,
             controllers: Vec::new(),
             database,
@@ -158,6 +164,7 @@ impl Setup {
         arguments.extend(["--controller-token-file".to_owned(), file("controller-token")]);
         arguments.extend(["--tokens-file".to_owned(), file("tokens.json")]);
         arguments.extend(self.otlp_endpoint.iter().flat_map(|url| ["--otlp-endpoint".to_owned(), url.clone()]));
+        arguments.extend(self.rate_limit.iter().flat_map(|rate| ["--rate-limit".to_owned(), rate.to_string()]));
         Process::start(folder.path(), name, "threeport-api-server", &arguments).await
     }
 }

@@ -1,7 +1,7 @@
 //! Statuses as HTTP: the code, and google.rpc.Status as JSON.
 
 use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_TYPE, ETAG, WWW_AUTHENTICATE};
+use http::header::{ALLOW, CONTENT_TYPE, ETAG, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, Method, Response, StatusCode};
 use serde_json::{Value, json};
 use tonic::body::Body;
@@ -49,6 +49,10 @@ fn details(details: &ErrorDetails) -> Vec<Value> {
         let violations = failure.violations.iter().map(violation).collect::<Vec<_>>();
         json.push(json!({ "@type": "type.googleapis.com/google.rpc.PreconditionFailure", "violations": violations }));
     }
+    if let Some(wait) = details.retry_info().and_then(|info| info.retry_delay) {
+        let wait = format!("{:.3}s", wait.as_secs_f64());
+        json.push(json!({ "@type": "type.googleapis.com/google.rpc.RetryInfo", "retry_delay": wait }));
+    }
     json
 }
 
@@ -62,6 +66,12 @@ pub fn error_as(http: StatusCode, status: &Status) -> Response<Body> {
     let mut response = json_body(http, status_json(status).to_string().into());
     if http == StatusCode::UNAUTHORIZED {
         response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
+    }
+    if let Some(wait) = status.get_details_retry_info().and_then(|info| info.retry_delay) {
+        // HTTP counts in whole seconds.
+        response
+            .headers_mut()
+            .insert(RETRY_AFTER, HeaderValue::from(wait.as_secs() + u64::from(wait.subsec_nanos() > 0)));
     }
     response
 }

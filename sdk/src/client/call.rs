@@ -5,6 +5,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use tonic::{Code, Request, Response, Status};
+use tonic_types::StatusExt;
 use tracing::Instrument;
 
 use super::Client;
@@ -22,7 +23,7 @@ pub enum Retry {
 }
 
 impl Client {
-    /// Calls until the client's time-out: `UNAVAILABLE` and `BeingDeleted` are tried again.
+    /// Calls until the client's time-out: `UNAVAILABLE`, `BeingDeleted` and what says when to retry are tried again.
     pub(super) async fn call<Q, A, F>(
         &self,
         name: &'static str,
@@ -78,7 +79,7 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => return Err(Error::Timeout(limit)),
             };
-            let wait = backoff.wait();
+            let wait = backoff.wait().max(retry_after(&status).unwrap_or_default());
             if retry == Retry::Never || !is_temporary(&status) || Instant::now() + wait >= deadline {
                 return Err(self.failure(status, limit));
             }
@@ -111,7 +112,15 @@ impl Client {
 
 /// Whether the same call may succeed a little later.
 pub fn is_temporary(status: &Status) -> bool {
-    status.code() == Code::Unavailable || is_transport(status) || reason_of(status) == "BeingDeleted"
+    status.code() == Code::Unavailable
+        || is_transport(status)
+        || reason_of(status) == "BeingDeleted"
+        || (status.code() == Code::ResourceExhausted && retry_after(status).is_some())
+}
+
+/// How long the server asks to wait, at least.
+fn retry_after(status: &Status) -> Option<Duration> {
+    status.get_details_retry_info()?.retry_delay
 }
 
 /// Whether the connection failed, rather than the server: only local failures carry a source.
@@ -124,7 +133,7 @@ mod tests {
     use std::collections::HashMap;
     use std::sync::atomic::{AtomicU32, Ordering};
 
-    use tonic_types::{ErrorDetails, StatusExt};
+    use tonic_types::ErrorDetails;
 
     use super::*;
     use crate::client::Connection;
@@ -153,6 +162,24 @@ mod tests {
             })
             .await;
         assert_eq!((answer.unwrap(), tries.into_inner()), ("id", 3));
+    }
+
+    #[tokio::test]
+    async fn who_is_asked_to_slow_down_waits_as_long_as_asked() {
+        let (tries, started) = (AtomicU32::new(0), Instant::now());
+        let answer = client(Duration::from_secs(5))
+            .call("test", (), async |_| match tries.fetch_add(1, Ordering::Relaxed) {
+                0 => {
+                    let details = ErrorDetails::with_retry_info(Some(Duration::from_millis(300)));
+                    Err(Status::with_error_details(Code::ResourceExhausted, "slow down", details))
+                }
+                _ => Ok(Response::new(())),
+            })
+            .await;
+        answer.unwrap();
+        assert!(started.elapsed() >= Duration::from_millis(300), "{:?}", started.elapsed());
+        let too_large = Status::resource_exhausted("request is larger than 4 MiB; send fewer objects at once");
+        assert!(!is_temporary(&too_large));
     }
 
     #[tokio::test]
