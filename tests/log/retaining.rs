@@ -38,3 +38,25 @@ async fn old_status_changes_go_and_watchers_are_told() {
     world.store.enforce(&all).await.unwrap();
     assert_eq!(sql.query_one("SELECT count(*) FROM commits", &[]).await.unwrap().get::<_, i64>(0), 0);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tombstones_outlive_whoever_may_be_late_and_receipts_are_history() {
+    let world = World::new().await;
+    let sql = world.sql().await;
+    let aged = "INSERT INTO tombstones (object_id, kind, project, name, deleted_at)
+                SELECT gen_random_uuid(), 'workload', 'p', 'days-' || days, now() - days * interval '1 day'
+                FROM UNNEST(ARRAY[0, 29, 31]) days";
+    sql.execute(aged, &[]).await.unwrap();
+    let receipts = aged.replace("tombstones", "receipts").replace("deleted_at", "left_behind, at");
+    let receipts = receipts.replace("days, now()", "days, '{}', now()").replace("31]", "31, 4000]");
+    sql.execute(&receipts, &[]).await.unwrap();
+    world.store.enforce(&Retention::default()).await.unwrap();
+    let names = async |table: &str| -> Vec<String> {
+        let rows = sql.query(&format!("SELECT name FROM {table} ORDER BY name"), &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(names("tombstones").await, ["days-0", "days-29"]);
+    assert_eq!(names("receipts").await, ["days-0", "days-29", "days-31"]);
+    world.store.enforce(&Retention { history: None, ..Retention::default() }).await.unwrap();
+    assert_eq!(names("receipts").await.len(), 3, "without an age nothing is old");
+}

@@ -1,5 +1,6 @@
 //! Namespaces and CRDs shared between workloads: who may use them, who deletes them, and inventory beside them.
 
+use api_server::store::retention::Retention;
 use threeport::v1::{
     InventoryEntry, Lease, ListInventoryRequest, RecordRequest, RecordResponse, ResourceReference, SharedResource,
 };
@@ -90,6 +91,33 @@ async fn a_release_ends_with_its_releaser() {
     world.sql().await.execute("DELETE FROM objects WHERE id = $1", &[&a.object]).await.unwrap();
     assert_eq!(claim(&world, &b, "Namespace", "shop").await, (true, String::new()));
     assert!(!release(&world, &b, "shop").await, "nobody deletes what another has left behind");
+}
+
+#[tokio::test]
+async fn what_nobody_will_come_back_for_is_forgotten() {
+    let world = World::new().await;
+    let sql = world.sql().await;
+    // The runtime is an object like any other, with nothing to do.
+    let runtime = world.create("workload", "runtime", &[]).await;
+    sql.execute("DELETE FROM work WHERE object_id = $1", &[&runtime]).await.unwrap();
+    sql.execute("UPDATE objects SET id = $1 WHERE id = $2", &[&RUNTIME, &runtime]).await.unwrap();
+    let (a, b) = (user(&world, "a", "one").await, user(&world, "b", "one").await);
+    for (user, name) in [(&a, "released"), (&b, "going"), (&b, "used")] {
+        assert!(claim(&world, user, "Namespace", name).await.0);
+        let made = SharedResource { uid: "u1".into(), made_by_us: true, ..named("Namespace", name) };
+        record(&world, user, RecordRequest { made: vec![made], ..Default::default() }).await.unwrap();
+    }
+    assert!(release(&world, &a, "released").await && release(&world, &b, "going").await);
+    let left = async || -> Vec<String> {
+        world.store.enforce(&Retention::default()).await.unwrap();
+        let rows = sql.query("SELECT name FROM shared_resources ORDER BY name", &[]).await.unwrap();
+        rows.iter().map(|row| row.get(0)).collect()
+    };
+    assert_eq!(left().await, ["going", "released", "used"]);
+    sql.execute("DELETE FROM objects WHERE id = $1", &[&a.object]).await.unwrap();
+    assert_eq!(left().await, ["going", "used"], "its releaser is gone");
+    sql.execute("DELETE FROM objects WHERE id = $1", &[&RUNTIME]).await.unwrap();
+    assert_eq!(left().await, ["used"], "its cluster is gone");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! What is dropped when it is old: status changes, events, request ids, and long after, history.
+//! What is dropped when it is old: status changes, events, request ids, tombstones, and long after, history and receipts.
 //!
 //! Status changes go in the order of their positions, with the commits that they leave empty, and `first_position` rises
 //! in the same transaction. So positions from `first_position` on are without gaps, and whoever asks for an older one is
@@ -9,7 +9,7 @@ use std::time::Duration;
 use deadpool_postgres::Transaction;
 use futures::FutureExt;
 
-use super::Store;
+use super::{Store, shared};
 use crate::error::Result;
 
 /// Rows dropped in one transaction.
@@ -24,21 +24,34 @@ pub struct Retention {
     pub history: Option<Duration>,
     pub events: Duration,
     pub request_ids: Duration,
+    /// Tombstones: longer than anybody may be late with a write in a cluster. What acts for an object holds a lease of
+    /// seconds; a cluster restored from its own backup may bring back what was deleted since.
+    pub tombstones: Duration,
 }
 
 impl Default for Retention {
     fn default() -> Self {
         let day = Duration::from_hours(24);
-        Self { status: Duration::from_hours(1), history: Some(day * 3653), events: day * 7, request_ids: day }
+        Self {
+            status: Duration::from_hours(1),
+            history: Some(day * 3653),
+            events: day * 7,
+            request_ids: day,
+            tombstones: day * 30,
+        }
     }
 }
 
 /// Rows that are dropped by age alone: a batch of those older than `$1` seconds.
-const AGED: [&str; 3] = [
+const AGED: [&str; 5] = [
     "DELETE FROM events WHERE id IN (
          SELECT id FROM events WHERE last_seen_at < now() - $1 * interval '1 second' ORDER BY last_seen_at LIMIT $2)",
     "DELETE FROM request_ids WHERE (identity, request_id) IN (
          SELECT identity, request_id FROM request_ids WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2)",
+    "DELETE FROM tombstones WHERE object_id IN (
+         SELECT object_id FROM tombstones WHERE deleted_at < now() - $1 * interval '1 second' LIMIT $2)",
+    "DELETE FROM receipts WHERE object_id IN (
+         SELECT object_id FROM receipts WHERE at < now() - $1 * interval '1 second' LIMIT $2)",
     "DELETE FROM replicas WHERE id IN (
          SELECT r.id FROM replicas r WHERE r.expires_at < now() - $1 * interval '1 second'
            AND NOT EXISTS (SELECT FROM work w WHERE w.holder = r.id) LIMIT $2)",
@@ -53,10 +66,14 @@ impl Store {
             let history = history.as_secs_f64();
             while self.write(move |tx| async move { prune_history(tx, history).await }.boxed()).await? {}
         }
-        let ages = [retention.events, retention.request_ids, retention.request_ids];
+        // What was left behind on purpose is told for as long as history.
+        let (ids, receipts) = (Some(retention.request_ids), retention.history);
+        let ages = [Some(retention.events), ids, Some(retention.tombstones), receipts, ids];
         for (delete, age) in AGED.into_iter().zip(ages) {
+            let Some(age) = age else { continue };
             while self.drop_aged(delete, age).await? {}
         }
+        while self.write(move |tx| async move { shared::forget_orphaned(tx, BATCH).await }.boxed()).await? {}
         Ok(())
     }
 

@@ -234,6 +234,28 @@ pub async fn keep_used(tx: &Transaction<'_>, instances: &[Uuid]) -> Result<()> {
     Ok(())
 }
 
+/// Forgets a batch of what nobody uses any more and nobody will come back for: its runtime is gone, or the one that was told
+/// to delete it. Says whether there may be more. Locked first and looked at then: a claim may be under way.
+pub async fn forget_orphaned(tx: &Transaction<'_>, batch: i64) -> Result<bool> {
+    const IS_ORPHANED: &str = "NOT EXISTS (SELECT FROM shared_resource_users u
+               WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name)
+           AND (NOT EXISTS (SELECT FROM objects o WHERE o.id = s.runtime_id)
+                OR (s.releasing_by IS NOT NULL AND NOT EXISTS (SELECT FROM objects o WHERE o.id = s.releasing_by)))";
+    let lock = format!(
+        "SELECT runtime_id, kind, name FROM shared_resources s WHERE {IS_ORPHANED}
+         ORDER BY runtime_id, kind, name LIMIT $1 FOR UPDATE SKIP LOCKED"
+    );
+    let locked = tx.query(&lock, &[&batch]).await?;
+    let runtimes = locked.iter().map(|row| row.get("runtime_id")).collect::<Vec<Uuid>>();
+    let column = |name: &str| locked.iter().map(|row| row.get(name)).collect::<Vec<String>>();
+    let delete = format!(
+        "DELETE FROM shared_resources s WHERE {IS_ORPHANED}
+           AND (runtime_id, kind, name) IN (SELECT * FROM UNNEST($1::uuid[], $2::text[], $3::text[]))"
+    );
+    tx.execute(&delete, &[&runtimes, &column("kind"), &column("name")]).await?;
+    Ok(i64::try_from(locked.len()).unwrap_or(i64::MAX) == batch)
+}
+
 /// Forgets what nobody uses and nobody is to delete, such as what [`keep_used`] left: another project may have the name.
 pub async fn forget_unused(tx: &Transaction<'_>) -> Result<()> {
     let delete = tx
