@@ -9,7 +9,7 @@ use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::bounded;
+use crate::{bounded, spelling};
 
 /// One thing wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -184,36 +184,10 @@ fn check_leaf(field: &FieldDescriptor, json: Value, path: &str, violations: &mut
 /// What is said of a name that is no field of a message.
 pub fn unknown_field(descriptor: &MessageDescriptor, name: &str) -> String {
     let known = descriptor.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>();
-    match closest(name, &known) {
+    match spelling::closest(name, &known) {
         Some(near) => format!("unknown field; did you mean `{near}`?"),
         None => format!("unknown field; {} has {}", descriptor.name(), known.join(", ")),
     }
-}
-
-/// The candidate within two edits of `name`, for "did you mean".
-pub fn closest<'a>(name: &str, candidates: &'a [String]) -> Option<&'a str> {
-    candidates
-        .iter()
-        .map(|candidate| (edits(name, candidate), candidate))
-        .filter(|(distance, _)| *distance <= 2)
-        .min()
-        .map(|(_, candidate)| candidate.as_str())
-}
-
-/// Levenshtein distance.
-fn edits(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != *y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
 }
 
 fn type_of(json: &Value) -> &'static str {

@@ -15,6 +15,7 @@ pub mod kind;
 pub mod object;
 pub mod registry;
 pub mod render;
+pub mod spelling;
 pub mod telemetry;
 
 use std::sync::LazyLock;

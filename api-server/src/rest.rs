@@ -3,6 +3,7 @@
 //! A request is transcoded in process into the gRPC call that it stands for, so that authorization, limits and services
 //! are the same for both.
 
+mod body;
 mod etag;
 mod reply;
 mod transcode;

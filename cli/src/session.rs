@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, Result};
 use clap::Args;
-use threeport::json::closest;
 use threeport::kind::Kind;
 use threeport::registry::Registry;
+use threeport::spelling::closest;
 use threeport_sdk::Client;
 use threeport_sdk::context::{Context, Contexts};
 

@@ -9,7 +9,8 @@ use super::path::Step;
 use super::resource::Resource;
 use super::secrets;
 use super::select::{Selector, describe};
-use crate::json::{Violation, closest, from_struct_value};
+use crate::json::{Violation, from_struct_value};
+use crate::spelling::closest;
 use crate::v1::{FieldSelector, Input};
 
 /// The types that an input may have.

@@ -4,6 +4,7 @@ use prost_reflect::{DynamicMessage, FieldDescriptor, Kind as FieldKind, MessageD
 use serde_json::ser::{CompactFormatter, Formatter};
 use serde_json::{Map, Value};
 use threeport::json::{self, Violation};
+use threeport::spelling;
 use tonic::Status;
 
 use crate::routes::decode;
@@ -79,10 +80,8 @@ fn parse_body(body: &[u8]) -> Result<Value, Status> {
     if body.iter().all(u8::is_ascii_whitespace) {
         return Ok(Value::Object(Map::new()));
     }
-    serde_json::from_slice(body).map_err(|error| {
-        // serde_json's message ends with the line and column.
-        json::invalid(&[Violation::new("body", format!("malformed JSON: {error}"))])
-    })
+    super::body::read(body)
+        .map_err(|error| json::invalid(&[Violation::new("body", format!("malformed JSON: {error}"))]))
 }
 
 /// The decoded pairs of a query string.
@@ -105,7 +104,7 @@ fn put(
     let (first, rest) = path.split_once('.').map_or((path, None), |(first, rest)| (first, Some(rest)));
     let Some(field) = message.get_field_by_name(first).or_else(|| message.get_field_by_json_name(first)) else {
         let known = message.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>();
-        return Err(match json::closest(first, &known) {
+        return Err(match spelling::closest(first, &known) {
             Some(near) => format!("unknown query parameter; did you mean `{near}`?"),
             None => "unknown query parameter".to_owned(),
         });

@@ -5,9 +5,9 @@ use std::fmt::Write;
 use anyhow::{Result, bail};
 use clap::Args;
 use prost_reflect::{FieldDescriptor, FileDescriptor, Kind as FieldKind, MessageDescriptor};
-use threeport::json::closest;
 use threeport::kind::is_sensitive;
 use threeport::registry::Registry;
+use threeport::spelling::closest;
 
 use crate::error::Usage;
 use crate::session::{Session, find_kind};
