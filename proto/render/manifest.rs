@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::namespaces::is_label;
 use super::resource::Resource;
 use super::yaml;
 use crate::json::Violation;
@@ -13,9 +14,18 @@ pub const MAX_BYTES: usize = 1 << 20;
 /// The most resources in one.
 pub const MAX_RESOURCES: usize = 500;
 
-/// What a cluster writes; pasted back, it would be refused or fought over.
-const WRITTEN_BY_CLUSTERS: &[&str] =
-    &["creationTimestamp", "deletionTimestamp", "generation", "managedFields", "resourceVersion", "selfLink", "uid"];
+/// What a cluster writes; pasted back, it would be refused or fought over. Owners are named by uids of one cluster: with
+/// those of another a resource would be collected as garbage.
+const WRITTEN_BY_CLUSTERS: &[&str] = &[
+    "creationTimestamp",
+    "deletionTimestamp",
+    "generation",
+    "managedFields",
+    "ownerReferences",
+    "resourceVersion",
+    "selfLink",
+    "uid",
+];
 /// Holds another copy of everything, Secrets in the clear among it.
 pub const LAST_APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
 
@@ -144,9 +154,11 @@ fn check(mut value: Value) -> Result<Resource, Vec<String>> {
         return Err(vec!["expected a Kubernetes resource (a map with apiVersion, kind and metadata)".to_owned()]);
     }
     let mut problems = Vec::new();
-    for field in ["apiVersion", "kind"] {
-        if value[field].as_str().is_none_or(str::is_empty) {
-            problems.push(format!("`{field}` is missing or no string"));
+    for (field, is_valid) in [("apiVersion", is_api_version as fn(&str) -> bool), ("kind", is_kind)] {
+        match value[field].as_str() {
+            None | Some("") => problems.push(format!("`{field}` is missing or no string")),
+            Some(text) if !is_valid(text) => problems.push(format!("`{text}` is no `{field}`")),
+            Some(_) => {}
         }
     }
     if let Some(problem) = value["metadata"].as_object().map_or(Some("`metadata` is missing"), check_name) {
@@ -162,13 +174,37 @@ fn check(mut value: Value) -> Result<Resource, Vec<String>> {
         return Err(problems);
     }
     let fields = value.as_object_mut().expect("checked above");
-    fields.remove("status");
+    let mut dropped = Vec::new();
+    if fields.remove("status").is_some_and(|status| status.as_object().is_none_or(|status| !status.is_empty())) {
+        dropped.push("status".to_owned());
+    }
     let metadata = fields["metadata"].as_object_mut().expect("checked above");
-    metadata.retain(|key, value| !WRITTEN_BY_CLUSTERS.contains(&key.as_str()) && !value.is_null());
+    metadata.retain(|key, value| {
+        let is_clusters = WRITTEN_BY_CLUSTERS.contains(&key.as_str());
+        if is_clusters && !value.is_null() {
+            dropped.push(format!("metadata.{key}"));
+        }
+        !is_clusters && !value.is_null()
+    });
     if let Some(annotations) = metadata.get_mut("annotations").and_then(Value::as_object_mut) {
         annotations.remove(LAST_APPLIED);
     }
-    Ok(Resource::new(value))
+    let mut resource = Resource::new(value);
+    resource.dropped = dropped;
+    Ok(resource)
+}
+
+/// `v1` or `apps/v1`: a DNS subdomain and a label.
+fn is_api_version(text: &str) -> bool {
+    let (group, version) = text.split_once('/').map_or((None, text), |(group, version)| (Some(group), version));
+    is_label(version) && group.is_none_or(|group| group.split('.').all(is_label))
+}
+
+/// A name as programs have it: `ConfigMap`.
+fn is_kind(text: &str) -> bool {
+    text.len() <= 63
+        && text.starts_with(|c: char| c.is_ascii_alphabetic())
+        && text.chars().all(|c| c.is_ascii_alphanumeric())
 }
 
 fn check_name(metadata: &serde_json::Map<String, Value>) -> Option<&'static str> {
@@ -183,7 +219,7 @@ fn check_name(metadata: &serde_json::Map<String, Value>) -> Option<&'static str>
     }
     match metadata.get("namespace") {
         None | Some(Value::Null) => None,
-        Some(Value::String(namespace)) if super::namespaces::is_label(namespace) => None,
+        Some(Value::String(namespace)) if is_label(namespace) => None,
         Some(_) => Some("`metadata.namespace` is no DNS label (1 to 63 of a-z, 0-9 and -)"),
     }
 }

@@ -52,6 +52,20 @@ fn all_documents_are_checked() {
 }
 
 #[test]
+fn an_odd_version_or_kind_is_refused_where_it_is() {
+    let text = "\napiVersion: ../../v1\nkind: Config/Map\nmetadata: {name: x}\n---\napiVersion: apps/v1/x\nkind: 3D\nmetadata: {name: x}\n";
+    assert_eq!(
+        problems(text),
+        [
+            "manifest:2:1: document 1: `../../v1` is no `apiVersion`",
+            "manifest:2:1: document 1: `Config/Map` is no `kind`",
+            "manifest:6:1: document 2: `apps/v1/x` is no `apiVersion`",
+            "manifest:6:1: document 2: `3D` is no `kind`",
+        ]
+    );
+}
+
+#[test]
 fn the_same_resource_twice_is_refused() {
     let problems = problems(&format!("{MAP}---\n{MAP}"));
     assert_eq!(problems, ["manifest:6:1: document 2: ConfigMap `a` is already in document 1; remove one"]);

@@ -15,6 +15,8 @@ pub struct Resource {
     pub value: Value,
     /// Fields left to others: applied with their live value while ours alone, omitted once another manager owns them.
     pub yields: Vec<FieldPath>,
+    /// What its document had that only a cluster writes.
+    pub dropped: Vec<String>,
     cluster_scoped: Option<bool>,
 }
 
@@ -22,7 +24,7 @@ impl Resource {
     /// The scope of built-in kinds is known; that of others is unknown until [`Resource::set_cluster_scoped`].
     pub fn new(value: Value) -> Self {
         let cluster_scoped = scope::is_cluster_scoped(group_of(text(&value, "/apiVersion")), text(&value, "/kind"));
-        Self { value, yields: Vec::new(), cluster_scoped }
+        Self { value, yields: Vec::new(), dropped: Vec::new(), cluster_scoped }
     }
 
     pub fn api_version(&self) -> &str {

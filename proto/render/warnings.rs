@@ -37,6 +37,10 @@ pub fn warnings(resources: &[Resource]) -> Vec<String> {
         if let Some((version, _, instead)) = removed {
             warnings.push(format!("{resource} uses `{version}`, which Kubernetes no longer serves; use {instead}"));
         }
+        if !resource.dropped.is_empty() {
+            let dropped = resource.dropped.join("`, `");
+            warnings.push(format!("{resource} has `{dropped}`, which only clusters write; it is left out"));
+        }
         if resource.is("policy", "PodSecurityPolicy") {
             warnings.push(format!("{resource} is ignored since Kubernetes 1.25; use pod security admission"));
         }
@@ -91,6 +95,16 @@ container `c` of CronJob `default/a` runs `nginx`, whatever that is by then; nam
 container `c` of CronJob `default/a` requests no CPU or memory; it is the first to be evicted
 CronJob `default/a` mounts `/etc` of the node; it runs only where nodes allow that
 ");
+    }
+
+    #[test]
+    fn what_only_clusters_write_is_left_out_and_said() {
+        let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, uid: x, resourceVersion: '7', creationTimestamp: null, ownerReferences: [{uid: y}]}\nstatus: {phase: b}\n";
+        let resources = parse_manifest(text).unwrap();
+        assert_eq!(resources[0].value["metadata"], serde_json::json!({ "name": "a" }));
+        insta::assert_snapshot!(warnings(&resources).join("\n"), @"ConfigMap `a` has `status`, `metadata.ownerReferences`, `metadata.resourceVersion`, `metadata.uid`, which only clusters write; it is left out");
+        let fresh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, creationTimestamp: null}\nstatus: {}\n";
+        assert_eq!(warnings(&parse_manifest(fresh).unwrap()), Vec::<String>::new());
     }
 
     #[test]
