@@ -59,8 +59,18 @@ pub struct Source<'a> {
 /// All that doesn't fit together, with fields of the instance such as `spec.values.replicas` and `spec.patches[2]`; what is
 /// wrong with the definition is said of `spec.definition`.
 pub fn render(source: &Source) -> Result<Vec<Resource>, Vec<Violation>> {
-    let mut resources = parse_manifest(&source.definition.manifest)
-        .map_err(|violations| violations.iter().map(in_definition).collect::<Vec<_>>())?;
+    render_parsed(parse_manifest(&source.definition.manifest), source)
+}
+
+/// The same, with the definition's manifest as [`parse_manifest`] has read it: once for many instances.
+///
+/// # Errors
+/// As [`render`].
+pub fn render_parsed(
+    parsed: Result<Vec<Resource>, Vec<Violation>>,
+    source: &Source,
+) -> Result<Vec<Resource>, Vec<Violation>> {
+    let mut resources = parsed.map_err(|violations| violations.iter().map(in_definition).collect::<Vec<_>>())?;
     join_secrets(&mut resources, &source.definition.secret_data);
 
     let mut violations = values::apply(&mut resources, &source.definition.inputs, &source.instance.values);

@@ -22,6 +22,8 @@ use threeport::json::{Violation, from_json};
 use threeport::kind::Kind;
 use threeport::v1::{self, ObjectKindSpec, ObjectMeta, ProjectSpec};
 
+pub use self::workload_instance::Definition;
+
 /// What the server derives from a spec when it is written.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Derived {
@@ -97,7 +99,9 @@ pub fn expand(kind: &Kind, meta: &ObjectMeta, spec: &Value) -> Result<Vec<Child>
 /// Checks a spec against the objects that it uses, their specs in the clear: an instance against its definition.
 pub fn check_uses(kind: &Kind, meta: &ObjectMeta, spec: &Value, uses: &[v1::Object]) -> Vec<Violation> {
     match kind.name.as_str() {
-        "workload-instance" => workload_instance::check_uses(meta, spec, uses),
+        "workload-instance" => {
+            Definition::among(uses).map(|definition| definition.check(meta, spec)).unwrap_or_default()
+        }
         _ => Vec::new(),
     }
 }

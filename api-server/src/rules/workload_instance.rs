@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde_json::Value;
 use threeport::json::Violation;
 use threeport::object::Object as _;
-use threeport::render::{self, FieldPath, Source, patches};
+use threeport::render::{self, FieldPath, Resource, Source, patches};
 use threeport::v1::{
     self, Adoption, FieldSelector, ObjectMeta, Patch, ProjectSpec, WorkloadDefinition, WorkloadInstanceSpec,
 };
@@ -112,31 +112,40 @@ pub fn fill_runtime(
     None
 }
 
-/// Renders the instance with its definition, at the generation that it pins: what doesn't fit is refused before it is stored.
-pub fn check_uses(meta: &ObjectMeta, spec: &Value, uses: &[v1::Object]) -> Vec<Violation> {
-    let Ok(instance) = typed::<WorkloadInstanceSpec>(spec) else { return Vec::new() };
-    let definition = uses.iter().find(|object| object.kind == WorkloadDefinition::KIND);
-    let Some(Ok(definition)) = definition.map(|object| WorkloadDefinition::from_erased(object.clone())) else {
-        return Vec::new();
-    };
-    let at_hand = definition.meta().generation;
-    if let Some(pinned) = instance.definition_generation.filter(|pinned| *pinned > at_hand) {
-        let message = format!(
-            "workload-definition `{}` is at generation {at_hand}, and has no {pinned} yet",
-            definition.meta().name
-        );
-        return vec![Violation::new("spec.definition_generation", message)];
+/// A definition that instances are checked against: read once for all of them.
+pub struct Definition {
+    object: WorkloadDefinition,
+    resources: Result<Vec<Resource>, Vec<Violation>>,
+}
+
+impl Definition {
+    /// The definition among used objects, their specs in the clear.
+    pub fn among(uses: &[v1::Object]) -> Option<Self> {
+        let object = uses.iter().find(|object| object.kind == WorkloadDefinition::KIND)?;
+        let object = WorkloadDefinition::from_erased(object.clone()).ok()?;
+        let resources = render::parse_manifest(&object.spec.as_ref()?.manifest);
+        Some(Self { object, resources })
     }
-    let id = meta.id.parse::<Uuid>().unwrap_or_default();
-    let namespace = render::default_namespace(&meta.name, id, &instance.namespace, &BTreeSet::new());
-    let definition = definition.spec.unwrap_or_default();
-    let source = Source {
-        definition: &definition,
-        instance: &instance,
-        name: &meta.name,
-        namespace: &namespace,
-        attachments: &[],
-        images: &[],
-    };
-    render::render(&source).err().unwrap_or_default()
+
+    /// Renders an instance, at the generation that it pins: what doesn't fit is refused before it is stored.
+    pub fn check(&self, meta: &ObjectMeta, spec: &Value) -> Vec<Violation> {
+        let Ok(instance) = typed::<WorkloadInstanceSpec>(spec) else { return Vec::new() };
+        let ObjectMeta { name, generation, .. } = self.object.meta();
+        if let Some(pinned) = instance.definition_generation.filter(|pinned| pinned > generation) {
+            let message =
+                format!("workload-definition `{name}` is at generation {generation}, and has no {pinned} yet");
+            return vec![Violation::new("spec.definition_generation", message)];
+        }
+        let id = meta.id.parse::<Uuid>().unwrap_or_default();
+        let namespace = render::default_namespace(&meta.name, id, &instance.namespace, &BTreeSet::new());
+        let source = Source {
+            definition: self.object.spec.as_ref().expect("`among` takes none without"),
+            instance: &instance,
+            name: &meta.name,
+            namespace: &namespace,
+            attachments: &[],
+            images: &[],
+        };
+        render::render_parsed(self.resources.clone(), &source).err().unwrap_or_default()
+    }
 }

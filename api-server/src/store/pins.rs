@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::rules;
 
 pub const DEFINITION: &str = "workload-definition";
-const INSTANCE: &str = "workload-instance";
+pub const INSTANCE: &str = "workload-instance";
 
 /// The generation that a spec pins.
 pub fn pin(kind: &str, spec: &Value) -> Option<i64> {
@@ -42,7 +42,8 @@ pub async fn pinned_by(
 ) -> Result<Result<Option<v1::Object>, Violation>> {
     let Some(pinned) = pin(&draft.kind.name, &draft.spec) else { return Ok(Ok(None)) };
     let Some((id, present, target)) = definition(plan, draft, targets) else { return Ok(Ok(None)) };
-    if pinned == present {
+    // One that is yet to come is what the rules refuse.
+    if pinned >= present {
         return Ok(Ok(None));
     }
     // Against others who pin or drop generations of it.

@@ -12,7 +12,7 @@ use super::plan::Plan;
 use super::references::Target;
 use super::{Row, Visibility, delete, differences, pins, read, row, statement};
 use crate::error::{Error, Result};
-use crate::rules;
+use crate::rules::Definition;
 
 /// Users of a changed definition that are looked at for those that it no longer fits.
 const USERS: i64 = 100;
@@ -75,29 +75,27 @@ impl Plan<'_> {
                 continue;
             }
             let (users, unseen) = self.users_of(draft.id, &drafted).await?;
-            let uses = self.uses_of(&users).await?;
+            let definition = Definition::among(&[self.used(&Target::Drafted(index))?]);
             let mut warnings = Vec::new();
             if unseen > 0 {
                 warnings
                     .push(format!("{unseen} more of its instances were not looked at; watch them for `ValuesInvalid`"));
             }
-            for user in users {
-                warnings.extend(self.misfit(&user, index, &uses)?);
+            if let Some(definition) = definition {
+                for user in users {
+                    warnings.extend(self.misfit(&user, &definition)?);
+                }
             }
             self.drafts[index].warnings.extend(warnings);
         }
         Ok(())
     }
 
-    fn misfit(&self, user: &Row, definition: usize, uses: &HashMap<Uuid, Vec<Row>>) -> Result<Option<String>> {
+    fn misfit(&self, user: &Row, definition: &Definition) -> Result<Option<String>> {
         let kind = self.registry.get(&user.kind).ok_or_else(|| Error::UnknownKind(user.kind.clone()))?;
-        let mut used = vec![self.used(&Target::Drafted(definition))?];
-        for row in uses.get(&user.id).into_iter().flatten().filter(|row| row.id != self.drafts[definition].id) {
-            used.push(self.used(&Target::Stored(Box::new(row.clone())))?);
-        }
         let object = self.store.object_of(kind, user, None, true, Visibility::Revealed)?;
         let spec = object.spec.map(from_struct).unwrap_or_default();
-        let violations = rules::check_uses(kind, &object.meta.unwrap_or_default(), &spec, &used);
+        let violations = definition.check(&object.meta.unwrap_or_default(), &spec);
         let why = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let text = format!("{} no longer fits and stays as it runs: {why}", delete::describe(&user.reference()));
         Ok((!violations.is_empty()).then_some(text))
@@ -107,26 +105,13 @@ impl Plan<'_> {
     async fn users_of(&self, id: Uuid, except: &[Uuid]) -> Result<(Vec<Row>, i64)> {
         let sql = format!(
             "SELECT {}, count(*) OVER () AS total FROM object_refs r JOIN objects o ON o.id = r.from_id
-             WHERE r.to_id = $1 AND o.id <> ALL($2) AND o.deleted_at IS NULL
+             WHERE r.to_id = $1 AND o.kind = $4 AND o.id <> ALL($2) AND o.deleted_at IS NULL
                AND o.spec ->> 'definition_generation' IS NULL ORDER BY o.id LIMIT $3",
             row::COLUMNS
         );
-        let rows = statement::query(self.tx, &sql, &[&id, &except, &USERS]).await?;
+        let rows = statement::query(self.tx, &sql, &[&id, &except, &USERS, &pins::INSTANCE]).await?;
         let total = rows.first().map_or(0, |row| row.get("total"));
         Ok((rows.iter().map(Row::from).collect(), (total - USERS).max(0)))
-    }
-
-    async fn uses_of(&self, users: &[Row]) -> Result<HashMap<Uuid, Vec<Row>>> {
-        let ids = users.iter().map(|row| row.id).collect::<Vec<_>>();
-        let sql = format!(
-            "SELECT r.from_id, {} FROM object_refs r JOIN objects o ON o.id = r.to_id WHERE r.from_id = ANY($1)",
-            row::COLUMNS
-        );
-        let mut uses: HashMap<Uuid, Vec<Row>> = HashMap::new();
-        for row in statement::query(self.tx, &sql, &[&ids]).await? {
-            uses.entry(row.get("from_id")).or_default().push(Row::from(&row));
-        }
-        Ok(uses)
     }
 }
 
