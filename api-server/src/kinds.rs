@@ -106,6 +106,7 @@ fn build(stored: &[ObjectKind]) -> Result<Registry, String> {
         (pool, _) = describe(&pool, &spec).map_err(|violation| of_kind(violation.to_string()))?;
         specs.insert(name, spec);
     }
+    check_messages(stored)?;
     for (name, spec) in &specs {
         let message =
             pool.get_message_by_name(&spec.message).ok_or_else(|| format!("object-kind `{name}`: no message"))?;
@@ -115,6 +116,20 @@ fn build(stored: &[ObjectKind]) -> Result<Registry, String> {
     let kinds = specs.iter().map(|(name, spec)| kind(&pool, name, spec)).collect::<Result<Vec<_>, _>>()?;
     check_together(&kinds)?;
     Ok(Registry::with(pool, kinds))
+}
+
+/// Each message is of one kind: the later one of two is refused.
+fn check_messages(stored: &[ObjectKind]) -> Result<(), String> {
+    let mut served = BTreeMap::new();
+    for object in stored {
+        let (name, message) = (&object.meta().name, object.spec.as_ref().map_or("", |spec| &spec.message));
+        if let Some(other) = served.insert(message, name) {
+            return Err(format!(
+                "object-kind `{name}`: message `{message}` is already served as kind `{other}`; give this kind a message of its own"
+            ));
+        }
+    }
+    Ok(())
 }
 
 fn plural(name: &str, spec: &ObjectKindSpec) -> String {
@@ -169,13 +184,18 @@ fn check_together(kinds: &[Kind]) -> Result<(), String> {
                 other.name
             ));
         }
-        if let Some(other) = others().find(|other| other.message.full_name() == kind.message.full_name()) {
-            return Err(format!("object-kind `{}`: its message is that of `{}`", kind.name, other.name));
-        }
         for reference in &kind.references {
             if !all().any(|other| other.name == reference.kind) {
                 let (name, path) = (&kind.name, &reference.path);
                 return Err(format!("object-kind `{name}`: field `{path}` names unknown kind `{}`", reference.kind));
+            }
+        }
+        for controller in &kind.controllers {
+            if let Some(owned) = controller.owns.iter().find(|owned| !all().any(|other| other.name == **owned)) {
+                let (name, controller) = (&kind.name, &controller.name);
+                return Err(format!(
+                    "object-kind `{name}`: controller `{controller}` is to own unknown kind `{owned}`; `tptctl kinds` lists them"
+                ));
             }
         }
     }

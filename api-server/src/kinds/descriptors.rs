@@ -2,6 +2,7 @@
 
 use prost::Message;
 use prost_reflect::{DescriptorPool, Kind as FieldKind, MessageDescriptor};
+use prost_types::{DescriptorProto, FieldDescriptorProto};
 use threeport::POOL;
 use threeport::json::Violation;
 
@@ -27,7 +28,14 @@ pub fn add_files(pool: &DescriptorPool, set: &[u8]) -> Result<DescriptorPool, St
     for raw in files.file {
         let file = prost_types::FileDescriptorProto::decode(raw.as_slice())
             .map_err(|error| format!("not a google.protobuf.FileDescriptorSet: {error}"))?;
-        if POOL.get_file_by_name(file.name()).is_some() {
+        if let Some(ours) = POOL.get_file_by_name(file.name()) {
+            // Ours is used: another version of it may stand there, but nothing that means something else.
+            if let Some(field) = contradiction(&file.message_type, &ours.file_descriptor_proto().message_type) {
+                let name = file.name();
+                return Err(format!(
+                    "file `{name}` is another one than this server's: {field}; compile against the server's own"
+                ));
+            }
             continue;
         }
         if file.package() == "threeport" || file.package().starts_with("threeport.") {
@@ -48,6 +56,25 @@ pub fn add_files(pool: &DescriptorPool, set: &[u8]) -> Result<DescriptorPool, St
             Err(format!("file `{name}` differs from that of another kind; give the file another name and package"))
         }
     }
+}
+
+/// The first field that two versions of some messages both have, by name or number, but not as the same.
+fn contradiction(theirs: &[DescriptorProto], ours: &[DescriptorProto]) -> Option<String> {
+    theirs.iter().find_map(|theirs| {
+        let ours = ours.iter().find(|ours| ours.name() == theirs.name())?;
+        let is_other = |field: &&FieldDescriptorProto| {
+            let same = |ours: &&FieldDescriptorProto| ours.name() == field.name() || ours.number() == field.number();
+            ours.field.iter().filter(same).any(|ours| sense(ours) != sense(field))
+        };
+        let own = theirs.field.iter().find(is_other);
+        let own = own.map(|field| format!("field `{}` of message `{}`", field.name(), theirs.name()));
+        own.or_else(|| contradiction(&theirs.nested_type, &ours.nested_type))
+    })
+}
+
+/// What makes a field the one that it is.
+fn sense(field: &FieldDescriptorProto) -> (&str, i32, i32, i32, &str) {
+    (field.name(), field.number(), field.r#type.unwrap_or_default(), field.label.unwrap_or_default(), field.type_name())
 }
 
 fn says_the_same(pool: &DescriptorPool, name: &str, raw: &[u8]) -> bool {

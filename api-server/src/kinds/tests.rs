@@ -140,8 +140,43 @@ fn kinds_that_do_not_go_together_are_refused() {
     let references = vec![ObjectKindReference { field: "workload".into(), kind: "nothing".into() }];
     let unknown = ObjectKindSpec { references, ..spec_of(WIDGET) };
     assert!(refuse(&[stored("widget", unknown)]).contains("names unknown kind `nothing`"));
+    let controllers = vec![ObjectKindController { name: "widget".into(), owns: vec!["nothing".into()] }];
+    let owner = ObjectKindSpec { controllers, ..spec_of(WIDGET) };
+    assert!(refuse(&[stored("widget", owner)]).contains("controller `widget` is to own unknown kind `nothing`"));
+    let told = refuse(&[stored("widget", spec_of(WIDGET)), stored("again", spec_of(WIDGET))]);
+    assert!(
+        told.contains("object-kind `again`: message `acme.v1.Widget` is already served as kind `widget`"),
+        "{told}"
+    );
     let own_list = format!("{WIDGET}\nmessage WidgetList {{}}\n");
     assert!(refuse(&[stored("widget", spec_of(&own_list))]).contains("`acme.v1.WidgetList` is made by the server"));
+}
+
+#[test]
+fn a_copy_of_our_files_that_says_something_else_is_refused() {
+    let set = |change: &dyn Fn(&mut prost_reflect::prost_types::FieldDescriptorProto)| {
+        let mut ours = POOL.get_file_by_name("threeport/v1/meta.proto").unwrap().file_descriptor_proto().clone();
+        let meta = ours.message_type.iter_mut().find(|message| message.name() == "ObjectMeta").unwrap();
+        change(meta.field.iter_mut().find(|field| field.name() == "project").unwrap());
+        let ours = FileDescriptorSet { file: vec![ours] }.encode_to_vec();
+        let spec = spec_of(WIDGET);
+        descriptions(&check(
+            &ObjectKindSpec { descriptor_set: [ours, spec.descriptor_set.clone()].concat(), ..spec },
+            None,
+        ))
+    };
+    assert_eq!(set(&|_| {}), "");
+    // Of another version of ours, where nothing that both have differs.
+    assert_eq!(set(&|field| (field.name, field.number) = (Some("older".into()), Some(4711))), "");
+    for told in [set(&|field| field.number = Some(4711)), set(&|field| field.name = Some("projekt".into()))] {
+        assert!(
+            told.contains(
+                "`threeport/v1/meta.proto` is another one than this server's: field `project` of message `ObjectMeta`"
+            ) || told.contains("field `projekt` of message `ObjectMeta`"),
+            "{told}"
+        );
+        assert!(told.contains("compile against the server's own"), "{told}");
+    }
 }
 
 #[test]

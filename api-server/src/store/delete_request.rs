@@ -91,12 +91,15 @@ impl Job {
         Err(Error::Owned { kind, name, owner: delete::describe(&owner) })
     }
 
-    /// Fails with the names of the kinds that have fields for names of this kind's objects.
+    /// Fails with the names of the kinds that have fields for names of this kind's objects, or whose controllers own some.
     async fn refuse_if_referenced(&self, tx: &Transaction<'_>, root: &Row) -> Result<()> {
         // As for a write of a kind: one that refers to this one may be under way.
         statement::execute(tx, "SELECT 1 FROM control_plane FOR UPDATE", &[]).await?;
         let (registry, _) = crate::kinds::registry_of_sound(&self.store.kinds_with(tx, Vec::new()).await?);
-        let refers = |kind: &&Arc<Kind>| kind.name != root.name && kind.references.iter().any(|r| r.kind == root.name);
+        let refers = |kind: &&Arc<Kind>| {
+            let is_owned = || kind.controllers.iter().any(|controller| controller.owns.contains(&root.name));
+            kind.name != root.name && (kind.references.iter().any(|r| r.kind == root.name) || is_owned())
+        };
         let users = registry.kinds().filter(refers).map(|kind| format!("{} `{}`", root.kind, kind.name));
         let users = users.collect::<Vec<_>>();
         if users.is_empty() {
