@@ -32,6 +32,13 @@ const USER_REFUSED: &[(&str, &str)] = &[
     ("client-certificate", "is a path of a file on your machine; inline it as client-certificate-data"),
     ("client-key", "is a path of a file on your machine; inline it as client-key-data"),
     ("tokenFile", "is a path of a file on your machine; inline it as token"),
+    (
+        "as",
+        "would act as somebody else; give that user's own credentials, or register the cluster with `tptctl runtime add`",
+    ),
+    ("as-uid", "would act as somebody else; drop it"),
+    ("as-groups", "would act as somebody else; drop it"),
+    ("as-user-extra", "would act as somebody else; drop it"),
     ("username", "is no longer supported by Kubernetes; use a token or a client certificate"),
     ("password", "is no longer supported by Kubernetes; use a token or a client certificate"),
 ];
@@ -154,6 +161,8 @@ mod tests {
             ("", "token: a, tokenFile: /x", format!("{user}.tokenFile")),
             ("", "client-certificate: /x, token: a", format!("{user}.client-certificate")),
             ("", "token: a, client-key: /x", format!("{user}.client-key")),
+            ("", "token: a, as: admin", format!("{user}.as")),
+            ("", "token: a, as-groups: [admins]", format!("{user}.as-groups")),
             ("", "", user.to_owned()),
             ("certificate-authority: /x", "token: a", format!("{cluster}.certificate-authority")),
             ("insecure-skip-tls-verify: true", "token: a", format!("{cluster}.insecure-skip-tls-verify")),
