@@ -5,6 +5,7 @@
 
 pub mod account;
 pub mod directories;
+pub mod given;
 pub mod identity;
 pub mod instance;
 pub mod launcher;

@@ -107,6 +107,10 @@ impl Add {
 
     /// A service account of the control plane's own, and how it reaches the cluster.
     async fn make_account(&self, session: &Session) -> Result<KubernetesRuntimeInstanceSpec> {
+        if let Some(file) = &self.kubeconfig {
+            // kubectl takes an absent file for an empty one.
+            std::fs::File::open(file).with_context(|| format!("reading {}", file.display()))?;
+        }
         let kubectl = Kubectl::find(self.kubeconfig.as_deref(), self.kube_context.as_deref())?;
         let cluster = kubectl.cluster().await?;
         if cluster.is_insecure {

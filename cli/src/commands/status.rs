@@ -34,25 +34,23 @@ impl Status {
             session.terminal.note("there is no control plane on this machine; `tptctl up` starts one");
             return Ok(());
         }
-        let mut down = Vec::new();
+        let mut complaints = Vec::new();
         for instance in &instances {
-            if !self.show(instance, session).await? {
-                down.push(format!("`{}`", instance.name));
-            }
+            complaints.extend(self.show(instance, session).await?);
         }
-        if !down.is_empty() {
-            bail!("not running: {}; `tptctl up NAME` starts or repairs it", down.join(", "));
+        if !complaints.is_empty() {
+            bail!(complaints.join("; "));
         }
         Ok(())
     }
 
-    /// Whether all is well.
-    async fn show(&self, instance: &Instance, session: &Session) -> Result<bool> {
+    /// Answers what is not as it should be.
+    async fn show(&self, instance: &Instance, session: &Session) -> Result<Option<String>> {
         let terminal = &session.terminal;
         let state = State::load(instance).filter(|_| instance.exists());
         let Some(state) = state else {
             terminal.note(format_args!("control plane `{}`: not started", instance.name));
-            return Ok(false);
+            return Ok(Some(complaint(instance, None, false)));
         };
         let is_supervised = instance.is_supervised();
         let address = instance.settings()?.server()?;
@@ -71,8 +69,27 @@ impl Status {
             table.row(row(process, is_supervised, version));
         }
         terminal.data(table.render(&|cell| terminal.paint(cell)))?;
-        Ok(is_supervised && state.is_ready())
+        Ok((!is_supervised || !state.is_ready()).then(|| complaint(instance, Some(&state), is_supervised)))
     }
+}
+
+/// What is wrong and what becomes of it: a supervisor that lives repairs by itself.
+fn complaint(instance: &Instance, state: Option<&State>, is_supervised: bool) -> String {
+    let name = &instance.name;
+    let Some(state) = state.filter(|_| is_supervised) else {
+        return format!("`{name}` is not running; `tptctl up {name}` starts it");
+    };
+    let wrong = state.processes.iter().filter(|process| process.phase != Phase::Ready);
+    let wrong = wrong.map(|process| match process.phase {
+        Phase::Crashed => format!("{} crashed and is being started again", process.name),
+        Phase::Unhealthy => format!("{} doesn't answer", process.name),
+        phase => format!("{} is {phase}", process.name),
+    });
+    let wrong = wrong.collect::<Vec<_>>().join(", ");
+    format!(
+        "`{name}` runs, but {wrong}; `tptctl up {name}` waits until all is well, logs are in {}",
+        instance.logs().display()
+    )
 }
 
 fn row(process: &ProcessState, is_supervised: bool, version: String) -> [String; 7] {
@@ -99,4 +116,28 @@ fn version(program: &Path) -> String {
     let words = line.split([' ', ',', ':']).map(|word| word.trim_start_matches('v'));
     let mut numbers = words.filter(|word| word.starts_with(|first: char| first.is_ascii_digit()));
     numbers.find(|word| word.contains('.')).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_crash_that_is_being_mended_is_not_called_a_stop() {
+        let instance = Instance { name: "demo".into(), directory: "/data/demo".into() };
+        let process = |name: &str, phase: &str| {
+            format!(
+                r#"{{"name":"{name}","phase":"{phase}","process":null,"port":null,"restarts":0,"started_at":0,"last_exit":null,"program":"/p"}}"#
+            )
+        };
+        let processes = [process("postgres", "crashed"), process("nats", "ready"), process("api-server", "unhealthy")];
+        let supervisor = serde_json::to_string(&crate::local::identity::Identity::of(std::process::id())).unwrap();
+        let state = format!(r#"{{"supervisor":{supervisor},"processes":[{}]}}"#, processes.join(","));
+        let state = serde_json::from_str::<State>(&state).unwrap();
+        assert_eq!(
+            complaint(&instance, Some(&state), true),
+            "`demo` runs, but postgres crashed and is being started again, api-server doesn't answer; `tptctl up demo` waits until all is well, logs are in /data/demo/logs"
+        );
+        assert_eq!(complaint(&instance, Some(&state), false), "`demo` is not running; `tptctl up demo` starts it");
+    }
 }

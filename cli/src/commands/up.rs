@@ -1,5 +1,6 @@
 //! `tptctl up`: a control plane on this machine.
 
+use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -12,7 +13,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use crate::local::instance::{Instance, Settings};
 use crate::local::launcher::{self, Launched};
 use crate::local::state::State;
-use crate::local::{Progress, sandbox, services};
+use crate::local::{Progress, given, sandbox, services};
 use crate::session::Session;
 
 /// The runtime that `--sandbox` registers.
@@ -49,6 +50,11 @@ pub struct Up {
 impl Up {
     pub async fn run(self, session: &Session) -> Result<()> {
         let instance = Instance::named(&self.name)?;
+        // Two at once would each write settings of their own: the second finds what the first has started.
+        let _turn = tokio::select! {
+            turn = turn(&instance, session) => turn?,
+            interrupted = interrupted() => interrupted.and_then(|()| bail!("interrupted"))?,
+        };
         let is_first = !instance.exists();
         let mut launched = None;
         let outcome = tokio::select! {
@@ -76,6 +82,7 @@ impl Up {
         let progress = &*session.terminal;
         let mut settings = self.settings(instance)?;
         settings.find_programs()?;
+        given::check(&settings).await?;
         services::prepare(&settings, progress).await?;
         let was_running = is_running(instance, &settings, progress).await?;
         if was_running {
@@ -116,6 +123,20 @@ impl Up {
             ports: stored.ports,
             programs: stored.programs,
         })
+    }
+}
+
+/// Waits until nobody else is starting it.
+async fn turn(instance: &Instance, session: &Session) -> Result<File> {
+    let mut is_told = false;
+    loop {
+        if let Some(turn) = instance.try_lock_start()? {
+            return Ok(turn);
+        }
+        if !std::mem::replace(&mut is_told, true) {
+            session.terminal.step(&format!("waiting for another `tptctl up {}`", instance.name));
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }
 

@@ -115,15 +115,13 @@ impl Instance {
 
     /// The lock that its supervisor holds as long as it lives; none if one does.
     pub fn try_lock(&self) -> Result<Option<File>> {
-        let path = self.directory.join(".lock");
-        let file = File::create(&path).with_context(|| format!("creating {}", path.display()))?;
-        match file.try_lock() {
-            Ok(()) => Ok(Some(file)),
-            Err(std::fs::TryLockError::WouldBlock) => Ok(None),
-            Err(std::fs::TryLockError::Error(error)) => {
-                Err(error).with_context(|| format!("locking {}", path.display()))
-            }
-        }
+        lock(&self.directory.join(".lock"))
+    }
+
+    /// The lock that whoever starts it holds meanwhile; none if somebody does.
+    pub fn try_lock_start(&self) -> Result<Option<File>> {
+        directories::create(&self.directory)?;
+        lock(&self.directory.join(".starting"))
     }
 
     /// Whether a supervisor lives.
@@ -144,6 +142,15 @@ impl Instance {
 
     fn settings_path(&self) -> PathBuf {
         self.directory.join("settings.json")
+    }
+}
+
+fn lock(path: &Path) -> Result<Option<File>> {
+    let file = File::create(path).with_context(|| format!("creating {}", path.display()))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(std::fs::TryLockError::WouldBlock) => Ok(None),
+        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
     }
 }
 
