@@ -1,6 +1,7 @@
 //! The whole system, end to end: real Postgres, NATS and Kubernetes API, our programs as processes.
 
 mod access;
+mod adoption;
 mod api_surface;
 mod apply;
 mod benchmark;
@@ -12,10 +13,14 @@ mod fairness;
 mod fencing;
 mod kinds;
 mod protocols;
+mod rate;
 mod refusals;
 mod replicas;
 mod rollout;
+mod runtimes;
+mod sandbox;
 mod secrets;
+mod shared_resources;
 mod strangers;
 #[path = "../system/mod.rs"]
 mod system;
@@ -24,3 +29,4 @@ mod tracing;
 mod unhealthy;
 mod up;
 mod watching;
+mod yielding;

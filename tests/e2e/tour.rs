@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::system::*;
 
@@ -113,4 +113,29 @@ async fn contexts_are_kept_in_a_file_of_ones_own() {
     let away = tokio::time::timeout(Duration::from_mins(2), away.run(&["get", "workload"])).await;
     let away = away.expect("an absent server is no hang").failed();
     assert!(away.stderr.contains("127.0.0.1") && !away.stderr.contains("panicked"), "{away:#?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_watched_table_follows_what_happens() {
+    let system = System::start().await;
+    let shown = |parts: &'static [&'static str]| move |line: &str| parts.iter().all(|part| line.contains(part));
+    system.tptctl.apply(SHOP, &["--wait"]).await.ok();
+    let mut watch = system.tptctl.start(&["get", "workload-instance", "--watch"]);
+    watch.line("the heading", |line| line.starts_with("NAME")).await;
+    watch.line("what is there", shown(&["shop-1", "Healthy"])).await;
+    system.api.apply(&[instance("shop-2", "shop")]).await.unwrap();
+    watch.line("a new one", shown(&["shop-2"])).await;
+    watch.line("that turns ready", shown(&["shop-2", "Healthy", "True"])).await;
+    system
+        .api
+        .update(&document("workload-instance", "shop-2", json!({ "paused": true })), "spec.paused")
+        .await
+        .unwrap();
+    watch.line("that is paused", shown(&["shop-2", "Paused"])).await;
+
+    let mut named = system.tptctl.start(&["get", "workload-instance", "shop-1", "--watch", "-o", "name"]);
+    named.line("the one", |line| line == "workload-instance/shop-1").await;
+    system.tptctl.run(&["delete", "workload-instance", "shop-1", "--wait"]).await.ok();
+    named.line("its end", shown(&["workload-instance/shop-1", "gone"])).await;
+    watch.line("its end in the table", shown(&["workload-instance/shop-1", "gone"])).await;
 }

@@ -12,13 +12,13 @@ use tempfile::TempDir;
 use crate::system::*;
 
 /// A user's home, with nothing in it.
-struct Home {
-    folder: TempDir,
-    tptctl: Tptctl,
+pub struct Home {
+    pub folder: TempDir,
+    pub tptctl: Tptctl,
 }
 
 impl Home {
-    fn new() -> Self {
+    pub fn new() -> Self {
         let folder = directories::scratch().unwrap();
         let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
         let tptctl = Tptctl::without_context(folder.path())
@@ -28,14 +28,15 @@ impl Home {
     }
 
     /// Processes that were started for this home, as id and command line.
-    fn processes(&self) -> Vec<(i32, String)> {
+    pub fn processes(&self) -> Vec<(i32, String)> {
         let planes = self.folder.path().join("planes").to_string_lossy().into_owned();
         let mut found = Vec::new();
         for entry in fs::read_dir("/proc").unwrap().flatten() {
             let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            if command.contains(&planes) {
+            let directory = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
+            if command.contains(&planes) || directory.starts_with(&planes) {
                 found.push((id, command));
             }
         }
@@ -43,7 +44,7 @@ impl Home {
         found
     }
 
-    async fn is_empty(&self) {
+    pub async fn is_empty(&self) {
         eventually("all its processes are gone", MINUTE, async || {
             let left = self.processes();
             when(left.is_empty(), format!("{left:#?}"))
@@ -117,5 +118,39 @@ async fn an_interrupted_up_leaves_nothing_behind() {
         home.is_empty().await;
         let left = fs::read_dir(home.folder.path().join("planes")).map(Iterator::count).unwrap_or_default();
         assert_eq!(left, 0, "data is left after {pause} ms");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn two_ups_at_once_make_one_control_plane() {
+    let home = Home::new();
+    let arguments = ["up", "trial"];
+    let (first, second) = tokio::join!(home.tptctl.run(&arguments), home.tptctl.run(&arguments));
+    for up in [first, second] {
+        up.ok();
+    }
+    let servers = home.processes().into_iter().filter(|(_, command)| command.contains("threeport-api-server"));
+    assert_eq!(servers.count(), 1, "{:#?}", home.processes());
+    home.tptctl.run(&["get", "projects"]).await.ok();
+    home.tptctl.run(&["down", "trial", "--delete-data"]).await.ok();
+    home.is_empty().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_are_not_there_are_told_at_once_and_nothing_is_left() {
+    let home = Home::new();
+    let nowhere = free_port();
+    let cases = [
+        ["--nats-url", &format!("nats://user:hunter2@127.0.0.1:{nowhere}")],
+        ["--database-url", &format!("postgres://me:hunter2@127.0.0.1:{nowhere}/x")],
+    ]
+    .map(|[flag, url]| [flag.to_owned(), url.to_owned()]);
+    for [flag, url] in cases {
+        let started = std::time::Instant::now();
+        let failed = home.tptctl.run(&["up", "trial", &flag, &url]).await.failed();
+        assert!(failed.stderr.contains("127.0.0.1") && failed.stderr.contains(&flag), "{failed:#?}");
+        assert!(!failed.text().contains("hunter2"), "{failed:#?}");
+        assert!(started.elapsed() < MINUTE / 2, "{:?}", started.elapsed());
+        assert!(!home.folder.path().join("planes").exists(), "something is left");
     }
 }

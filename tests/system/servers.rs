@@ -1,5 +1,6 @@
 //! The servers below a system: Postgres, and Kubernetes with simulated nodes. All tests of one process share them.
 
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::sync::Mutex;
 
@@ -13,6 +14,8 @@ use super::binaries;
 pub struct Servers {
     pub postgres: Postgres,
     pub kubeconfig: String,
+    /// Its kubectl.
+    pub kubectl: PathBuf,
     /// What the sandbox consists of, by name and process id.
     pub kubernetes: Vec<(&'static str, u32)>,
     _sandbox: Mutex<Sandbox>,
@@ -37,6 +40,7 @@ pub async fn start(settings: &[&str]) -> Servers {
     Servers {
         postgres,
         kubeconfig: sandbox.kubeconfig().expect("it was written"),
+        kubectl: sandbox.kubectl().to_owned(),
         kubernetes: sandbox.processes().iter().map(|process| (process.spec().name, process.id())).collect(),
         _sandbox: Mutex::new(sandbox),
     }

@@ -1,8 +1,9 @@
 //! Runs tptctl as a user does, with contexts of its own.
 
-use std::io::Write;
+use std::io::{BufRead, BufReader, Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
+use std::sync::mpsc::{Receiver, channel};
 
 use super::binary;
 
@@ -41,6 +42,32 @@ impl Output {
     }
 }
 
+/// A run that goes on, such as a watch; dropped, it ends.
+pub struct Running {
+    child: Child,
+    lines: Receiver<String>,
+    seen: Vec<String>,
+}
+
+impl Running {
+    /// Waits until it has printed a line that `holds`, and returns it.
+    pub async fn line(&mut self, what: &str, holds: impl Fn(&str) -> bool) -> String {
+        super::eventually(what, super::MINUTE, async || {
+            let Ok(line) = self.lines.try_recv() else { return Err(format!("{:#?}", self.seen)) };
+            self.seen.push(line.clone());
+            if holds(&line) { Ok(line) } else { Err(line) }
+        })
+        .await
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
 impl Tptctl {
     pub fn new(folder: &Path, address: &str, token: &str) -> Self {
         let environment = [
@@ -76,6 +103,24 @@ impl Tptctl {
     /// `tptctl apply -f -` and more arguments.
     pub async fn apply(&self, documents: &str, arguments: &[&str]) -> Output {
         self.run_with_input(&[&["apply", "-f", "-"], arguments].concat(), documents).await
+    }
+
+    /// Starts a run that goes on; what it prints on stdout and stderr is one sequence of lines.
+    pub fn start(&self, arguments: &[&str]) -> Running {
+        let mut command = Command::new(binary("tptctl"));
+        command.args(arguments).current_dir(&self.folder).envs(self.environment()).stdin(Stdio::null());
+        let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("tptctl was built");
+        let (sender, lines) = channel();
+        let (stdout, stderr) = (child.stdout.take().expect("asked for"), child.stderr.take().expect("asked for"));
+        let sources: [Box<dyn Read + Send>; 2] = [Box::new(stdout), Box::new(stderr)];
+        for source in sources {
+            let sender = sender.clone();
+            std::thread::spawn(move || {
+                let lines = BufReader::new(source).lines().map_while(Result::ok);
+                lines.take_while(|line| sender.send(line.clone()).is_ok()).for_each(drop);
+            });
+        }
+        Running { child, lines, seen: Vec::new() }
     }
 
     pub async fn run_with_input(&self, arguments: &[&str], input: &str) -> Output {
