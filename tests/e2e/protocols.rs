@@ -235,6 +235,7 @@ fn of_objects() -> Vec<Call> {
         { "kind": "workload-instance", "meta": { "name": "d", "project": "default" }, "spec": { "definition": "nothing" } },
     ] });
     vec![
+        call("ObjectService/GetVersion", json!({}), Method::GET, "/v1/version", Value::Null),
         call("ObjectService/ListKinds", json!({}), Method::GET, "/v1/kinds", Value::Null),
         call("ObjectService/Get", place.clone(), Method::GET, "/v1/objects/workload/default/a", Value::Null),
         call(

@@ -60,7 +60,8 @@ async fn documents_are_applied_shown_explained_and_deleted() {
     tptctl.run(&["events", "workload-instance", "shop-1"]).await.ok();
     tptctl.run(&["wait", "workload-instance", "shop-1"]).await.ok();
     let version = tptctl.run(&["version"]).await.ok();
-    assert!(version.stdout.contains(env!("CARGO_PKG_VERSION")), "{version:#?}");
+    let ours = env!("CARGO_PKG_VERSION");
+    assert_eq!(version.stdout, format!("tptctl {ours}\nserver {ours} at {}\n", system.api.address));
 
     let deleted = tptctl.run_with_input(&["delete", "-f", "-", "--wait"], SHOP).await.ok();
     assert!(deleted.text().contains("shop-1"), "{deleted:#?}");

@@ -31,6 +31,7 @@ const METHODS: &[(&str, Access)] = &[
     ("/threeport.v1.ObjectService/Delete", Access::User),
     ("/threeport.v1.ObjectService/Events", Access::Any),
     ("/threeport.v1.ObjectService/Get", Access::Any),
+    ("/threeport.v1.ObjectService/GetVersion", Access::Any),
     ("/threeport.v1.ObjectService/History", Access::Any),
     ("/threeport.v1.ObjectService/List", Access::Any),
     ("/threeport.v1.ObjectService/ListKinds", Access::Any),

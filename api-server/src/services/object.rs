@@ -5,9 +5,9 @@ use futures::stream::BoxStream;
 use threeport::v1::object_service_server::ObjectService;
 use threeport::v1::{
     ApplyRequest, ApplyResponse, CreateObjectRequest, DeleteObjectRequest, DeleteResponse, EventsRequest,
-    EventsResponse, GetObjectRequest, HistoryRequest, HistoryResponse, ListKindsRequest, ListKindsResponse,
-    ListObjectsRequest, Object, ObjectList, RenderRequest, RenderResponse, UpdateObjectRequest, WaitRequest,
-    WaitResponse, WatchRequest, WatchResponse,
+    EventsResponse, GetObjectRequest, GetVersionRequest, HistoryRequest, HistoryResponse, ListKindsRequest,
+    ListKindsResponse, ListObjectsRequest, Object, ObjectList, RenderRequest, RenderResponse, UpdateObjectRequest,
+    Version, WaitRequest, WaitResponse, WatchRequest, WatchResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -36,6 +36,10 @@ fn given(object: Option<Object>) -> Result<Object, Status> {
 impl ObjectService for Objects {
     type WatchStream = BoxStream<'static, Result<WatchResponse, Status>>;
     type WaitStream = BoxStream<'static, Result<WaitResponse, Status>>;
+
+    async fn get_version(&self, _: Request<GetVersionRequest>) -> Result<Response<Version>, Status> {
+        Ok(Response::new(Version { version: env!("CARGO_PKG_VERSION").to_owned() }))
+    }
 
     async fn list_kinds(&self, _: Request<ListKindsRequest>) -> Result<Response<ListKindsResponse>, Status> {
         let registry = self.store.registry();

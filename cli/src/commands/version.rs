@@ -5,7 +5,7 @@ use clap::Args;
 
 use crate::session::Session;
 
-/// Show the version of tptctl and whether the server answers
+/// Show the versions of tptctl and of the server
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   tptctl version
@@ -24,7 +24,6 @@ impl Version {
             return Ok(());
         }
         let client = session.client()?;
-        let kinds = client.kinds().await?;
-        terminal.data(format_args!("server {} ({} kinds)", client.server(), kinds.kinds().count()))
+        terminal.data(format_args!("server {} at {}", client.version().await?, client.server()))
     }
 }

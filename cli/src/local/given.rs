@@ -28,12 +28,12 @@ async fn check_nats(url: &str) -> Result<()> {
     let addresses = url.split(',').map(address).collect::<Vec<_>>();
     let mut last = String::new();
     for address in &addresses {
-        match tokio::time::timeout(LIMIT, greeting(address)).await {
+        last = match tokio::time::timeout(LIMIT, greeting(address)).await {
             Ok(Ok(greeting)) if greeting == *b"INFO" => return Ok(()),
-            Ok(Ok(_)) => last = "what answers there is no NATS server".to_owned(),
-            Ok(Err(error)) => last = error.to_string(),
-            Err(_) => last = format!("no answer within {} s", LIMIT.as_secs()),
-        }
+            Ok(Ok(_)) => "what answers there is no NATS server".to_owned(),
+            Ok(Err(error)) => error.to_string(),
+            Err(_) => format!("no answer within {} s", LIMIT.as_secs()),
+        };
     }
     bail!(
         "NATS at {} can't be used: {last}; start it, or leave --nats-url out to have one started",

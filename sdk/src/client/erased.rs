@@ -154,6 +154,14 @@ impl Client {
         self.call("Render", request, async |request| self.objects().render(request).await).await
     }
 
+    /// The server's version.
+    pub async fn version(&self) -> Result<String, Error> {
+        let request = v1::GetVersionRequest {};
+        let version =
+            self.call("GetVersion", request, async |request| self.objects().get_version(request).await).await?;
+        Ok(version.version)
+    }
+
     /// The kinds that the server knows now, ours and those registered at run time.
     pub async fn kinds(&self) -> Result<Registry, Error> {
         let request = v1::ListKindsRequest {};

@@ -242,7 +242,9 @@ impl Cluster {
     }
 
     async fn noticing_lost<T>(&self, answer: Result<T>) -> Result<T> {
-        if matches!(&answer, Err(Error::NotFound(message)) if message.contains("the requested resource")) {
+        // The second is said of a kind whose definition is gone.
+        let is_lost = |message: &str| message.contains("the requested resource") || message.contains("page not found");
+        if matches!(&answer, Err(Error::NotFound(message)) if is_lost(message)) {
             self.discovery.forget().await;
         }
         answer
