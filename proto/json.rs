@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
+use crate::wanted::wanted;
 use crate::{bounded, spelling};
 
 /// One thing wrong with a request.
@@ -174,10 +175,12 @@ fn is_any_value(field: &FieldDescriptor) -> bool {
 
 fn check_leaf(field: &FieldDescriptor, json: Value, path: &str, violations: &mut Vec<Violation>) {
     check_nul(&json, path, violations);
+    let found = type_of(&json);
     let lone = Value::Object(Map::from_iter([(field.name().to_owned(), json)]));
     let options = DeserializeOptions::new().deny_unknown_fields(true);
-    if let Err(error) = DynamicMessage::deserialize_with_options(field.parent_message().clone(), lone, &options) {
-        violations.push(Violation::new(path, error.to_string()));
+    if DynamicMessage::deserialize_with_options(field.parent_message().clone(), lone, &options).is_err() {
+        // The value itself may be a secret.
+        violations.push(Violation::new(path, format!("must be {}; this is {found}", wanted(field))));
     }
 }
 
@@ -267,6 +270,12 @@ mod tests {
         assert_eq!(fields, ["spec.imge", "spec.instances[1].nam", "spec.instances[1].paused", "spec.replicas"]);
         let misspelt = violations.iter().find(|v| v.field == "spec.imge").unwrap();
         assert_eq!(misspelt.description, "unknown field; did you mean `image`?");
+        let told = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
+        assert!(
+            told.contains("spec.replicas: must be a whole number from -2147483648 to 2147483647; this is a string"),
+            "{told}"
+        );
+        assert!(told.contains("spec.instances[1].paused: must be true or false; this is a string"), "{told}");
     }
 
     #[test]

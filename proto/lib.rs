@@ -17,6 +17,7 @@ pub mod registry;
 pub mod render;
 pub mod spelling;
 pub mod telemetry;
+mod wanted;
 
 use std::sync::LazyLock;
 

@@ -78,9 +78,25 @@ pub fn read(text: &str) -> Result<Option<Value>, Mistake> {
         Ok(value) => Ok(Some(value)),
         Err(error) => {
             let (line, column) = error.location().map_or((1, 1), |at| (at.line(), at.column()));
-            let message = error.without_snippet().to_string();
-            let message = message.split(" at line ").next().unwrap_or_default().trim_end_matches([':', '.', ',']);
-            Err(Mistake { line: usize::try_from(line).unwrap_or(1).max(1), column, message: message.to_owned() })
+            Err(Mistake { line: usize::try_from(line).unwrap_or(1).max(1), column, message: told(&error) })
+        }
+    }
+}
+
+/// What the parser found wrong, in words that say what to do, without the place.
+pub fn told(error: &serde_saphyr::Error) -> String {
+    match error.without_snippet() {
+        serde_saphyr::Error::DuplicateMappingKey { key: Some(key), .. } => {
+            format!("key `{key}` is given twice; remove one")
+        }
+        serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is given twice; remove one".to_owned(),
+        serde_saphyr::Error::Budget { .. } => {
+            "the text is too large, too deep or has too many aliases; split it".to_owned()
+        }
+        error => {
+            let message = error.to_string();
+            let end = message.rfind(" at line ").unwrap_or(message.len());
+            message[..end].trim_end_matches([':', '.', ',']).to_owned()
         }
     }
 }

@@ -63,16 +63,3 @@ async fn a_foreign_resource_is_left_alone_until_it_is_adopted_and_the_taking_is_
     })
     .await;
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_an_instance_did_not_adopt_outlives_it() {
-    let system = System::start().await;
-    let path = somebodys(&system, json!({ "color": "red" })).await;
-    // No field in common: nothing but the object's name is taken.
-    let app = definition("app", &config_map("settings", "size", "big"));
-    system.api.apply(&[app, taking(&system, json!([]))]).await.unwrap();
-    system.api.wait_for("workload-instance", "one", "in conflict", is_conflict).await;
-    system.tptctl.run(&["delete", "workload-instance", "one", "--wait"]).await.ok();
-    let left = system.cluster.get(&path).await.expect("it is somebody else's");
-    assert_eq!((&left["data"], &left["metadata"]["labels"]), (&json!({ "color": "red" }), &Value::Null), "{left}");
-}

@@ -136,7 +136,10 @@ async fn a_watched_table_follows_what_happens() {
 
     let mut named = system.tptctl.start(&["get", "workload-instance", "shop-1", "--watch", "-o", "name"]);
     named.line("the one", |line| line == "workload-instance/shop-1").await;
+    let mut selected = system.tptctl.start(&["get", "wi", "--watch", "--selector", "tier=dev", "-o", "name"]);
+    selected.line("what is selected", |line| line == "workload-instance/shop-1").await;
     system.tptctl.run(&["delete", "workload-instance", "shop-1", "--wait"]).await.ok();
+    selected.line("its end where it was selected", shown(&["workload-instance/shop-1", "gone"])).await;
     named.line("its end", shown(&["workload-instance/shop-1", "gone"])).await;
     watch.line("its end in the table", shown(&["workload-instance/shop-1", "gone"])).await;
 }

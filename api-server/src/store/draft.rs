@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::admit::{Author, Input, Key, Mode};
 use super::row::Row;
+use super::unknown::keep_unknown;
 use super::{mask, secrets};
 use crate::kinds;
 use crate::rules::{self, Derived};
@@ -209,26 +210,6 @@ fn keep_stored(kind: &Kind, spec: &mut Value, previous: Option<&Value>) -> Vec<V
         }
     });
     violations
-}
-
-/// Carries over stored fields that this server's descriptors don't know: a newer server wrote them.
-fn keep_unknown(descriptor: &prost_reflect::MessageDescriptor, stored: &Value, spec: &mut Value) {
-    let (Value::Object(stored), Value::Object(fields)) = (stored, spec) else { return };
-    for (name, value) in stored {
-        match descriptor.get_field_by_name(name) {
-            None => {
-                fields.entry(name.clone()).or_insert_with(|| value.clone());
-            }
-            Some(field) if !field.is_list() && !field.is_map() => {
-                if let (prost_reflect::Kind::Message(nested), Some(inner)) = (field.kind(), fields.get_mut(name))
-                    && nested.package_name() != "google.protobuf"
-                {
-                    keep_unknown(&nested, value, inner);
-                }
-            }
-            Some(_) => {}
-        }
-    }
 }
 
 /// Labels and annotations of a composite's child.

@@ -8,6 +8,7 @@ use serde_saphyr::Spanned;
 use threeport::json::{self, Violation, dynamic_to_json, to_struct};
 use threeport::kind::Kind;
 use threeport::registry::Registry;
+use threeport::render::yaml;
 use threeport::spelling::closest;
 use threeport::v1::{Object, ObjectMeta};
 
@@ -85,7 +86,7 @@ impl<'a> Reader<'a> {
     fn read_all(&self, file: &str, text: &str, base: &Path) -> Result<Vec<Document>, Vec<Problem>> {
         let nodes = Node::parse_all(text).map_err(|error| {
             let place = error.location().map_or((0, 0), |location| (location.line(), location.column()));
-            vec![problem(file, place, without_place(&error.without_snippet().to_string()))]
+            vec![problem(file, place, yaml::told(&error))]
         })?;
         let (mut documents, mut problems) = (Vec::new(), Vec::new());
         for node in nodes {
@@ -217,12 +218,6 @@ fn told(violation: &Violation, places: &Places) -> (Place, String) {
 
 fn problem(file: &str, (line, column): Place, message: String) -> Problem {
     Problem { file: file.to_owned(), line, column, message }
-}
-
-/// The parser repeats the place at the end of its message.
-fn without_place(message: &str) -> String {
-    let end = message.rfind(" at line ").unwrap_or(message.len());
-    message[..end].to_owned()
 }
 
 fn read_limited(source: impl Read) -> std::io::Result<String> {

@@ -5,7 +5,8 @@ use serde_json::Value;
 use threeport::v1::ObjectReference;
 
 use super::commit::Facts;
-use crate::error::{Error, Result};
+use crate::error::Result;
+use crate::store::filter::{self, Operator, invalid};
 
 /// All of its comparisons must hold; an empty one lets everything pass.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -14,8 +15,7 @@ pub struct Filter(Vec<Comparison>);
 #[derive(Debug, PartialEq, Eq)]
 struct Comparison {
     field: Field,
-    operator: Operator,
-    value: String,
+    is: Wanted,
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -27,44 +27,48 @@ enum Field {
     OwnerId,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Operator {
-    Equal,
-    Unequal,
-    /// The field is there, with this value unless it is `*`.
-    Has,
+#[derive(Debug, PartialEq, Eq)]
+enum Wanted {
+    Equal(String),
+    Unequal(String),
+    /// There at all.
+    Present,
 }
 
 impl Filter {
+    /// Reads a filter, in the language of lists.
     pub fn parse(text: &str) -> Result<Self> {
-        let tokens = tokens(text)?;
-        let mut rest = tokens.as_slice();
-        let mut comparisons = Vec::new();
-        while !rest.is_empty() {
-            let [Token::Word(field), Token::Operator(operator), Token::Word(value), ..] = rest else {
-                return Err(invalid("expected comparisons such as `labels.tier = \"dev\"` joined by AND"));
-            };
-            comparisons.push(Comparison { field: field_of(field)?, operator: *operator, value: value.clone() });
-            rest = &rest[3..];
-            match rest {
-                [] => {}
-                [Token::Word(and), next @ ..] if and == "AND" && !next.is_empty() => rest = next,
-                _ => return Err(invalid("join comparisons by AND")),
-            }
-        }
-        Ok(Self(comparisons))
+        let terms = match filter::Filter::parse(text)? {
+            filter::Filter::All(terms) => terms,
+            one => vec![one],
+        };
+        terms.into_iter().map(comparison).collect::<Result<_>>().map(Self)
     }
 
     pub fn passes(&self, facts: &Facts) -> bool {
         self.0.iter().all(|comparison| {
             let found = comparison.field.of(facts);
-            match comparison.operator {
-                Operator::Equal => found == Some(comparison.value.as_str()),
-                Operator::Unequal => found != Some(comparison.value.as_str()),
-                Operator::Has => found.is_some_and(|found| comparison.value == "*" || comparison.value == found),
+            match &comparison.is {
+                Wanted::Equal(value) => found == Some(value),
+                Wanted::Unequal(value) => found != Some(value),
+                Wanted::Present => found.is_some(),
             }
         })
     }
+}
+
+fn comparison(term: filter::Filter) -> Result<Comparison> {
+    let filter::Filter::Comparison { field, operator, value } = term else {
+        return Err(invalid("a watch's comparisons are joined by AND alone; filter the rest of what it tells"));
+    };
+    let is = match operator {
+        Operator::Equal => Wanted::Equal(value),
+        Operator::Unequal => Wanted::Unequal(value),
+        Operator::Has if value == "*" => Wanted::Present,
+        Operator::Has => Wanted::Equal(value),
+        _ => return Err(invalid("a watch compares by =, != and :, since names and labels have no order")),
+    };
+    Ok(Comparison { field: field_of(&field)?, is })
 }
 
 impl Field {
@@ -80,71 +84,21 @@ impl Field {
     }
 }
 
-fn field_of(text: &str) -> Result<Field> {
-    let text = text.strip_prefix("meta.").unwrap_or(text);
-    match text {
-        "name" => Ok(Field::Name),
-        "owner.kind" => Ok(Field::OwnerKind),
-        "owner.name" => Ok(Field::OwnerName),
-        "owner.id" => Ok(Field::OwnerId),
-        _ => match text.strip_prefix("labels.").filter(|key| !key.is_empty()) {
-            Some(key) => Ok(Field::Label(key.to_owned())),
-            None => Err(invalid(&format!(
-                "a watch can't filter by `{text}`; use name, labels.KEY, owner.kind, owner.name or owner.id"
-            ))),
-        },
+fn field_of(segments: &[String]) -> Result<Field> {
+    let segments = segments.iter().map(String::as_str).collect::<Vec<_>>();
+    let segments = segments.strip_prefix(&["meta"]).unwrap_or(&segments);
+    match segments {
+        ["name"] => Ok(Field::Name),
+        ["owner", "kind"] => Ok(Field::OwnerKind),
+        ["owner", "name"] => Ok(Field::OwnerName),
+        ["owner", "id"] => Ok(Field::OwnerId),
+        // Keys such as `example.com/team` may come without quotes.
+        ["labels", key @ ..] if !key.is_empty() => Ok(Field::Label(key.join("."))),
+        other => Err(invalid(format!(
+            "a watch can't filter by `{}`; use name, labels.KEY, owner.kind, owner.name or owner.id",
+            other.join(".")
+        ))),
     }
-}
-
-#[derive(Debug, PartialEq, Eq)]
-enum Token {
-    Word(String),
-    Operator(Operator),
-}
-
-fn tokens(text: &str) -> Result<Vec<Token>> {
-    let mut tokens = Vec::new();
-    let mut characters = text.chars().peekable();
-    while let Some(character) = characters.next() {
-        match character {
-            _ if character.is_whitespace() => {}
-            '=' => tokens.push(Token::Operator(Operator::Equal)),
-            ':' => tokens.push(Token::Operator(Operator::Has)),
-            '!' if characters.next_if_eq(&'=').is_some() => tokens.push(Token::Operator(Operator::Unequal)),
-            '"' => tokens.push(Token::Word(quoted(&mut characters)?)),
-            _ if is_bare(character) => {
-                let mut word = String::from(character);
-                while let Some(next) = characters.next_if(|next| is_bare(*next) || *next == '"') {
-                    // A label's key may hold what a bare word may not: `labels."a/b"`.
-                    if next == '"' { word.push_str(&quoted(&mut characters)?) } else { word.push(next) }
-                }
-                tokens.push(Token::Word(word));
-            }
-            other => return Err(invalid(&format!("unexpected `{other}`"))),
-        }
-    }
-    Ok(tokens)
-}
-
-fn is_bare(character: char) -> bool {
-    character.is_alphanumeric() || matches!(character, '.' | '-' | '_' | '/' | '*')
-}
-
-/// The rest of a quoted string, whose opening quote was taken.
-fn quoted(characters: &mut impl Iterator<Item = char>) -> Result<String> {
-    let mut text = String::new();
-    while let Some(character) = characters.next() {
-        match character {
-            '"' => return Ok(text),
-            '\\' => text.extend(characters.next()),
-            _ => text.push(character),
-        }
-    }
-    Err(invalid("a quote is not closed"))
-}
-
-fn invalid(description: &str) -> Error {
-    Error::invalid("filter", description)
 }
 
 #[cfg(test)]
@@ -165,6 +119,7 @@ mod tests {
         assert!(passes("labels.tier = dev AND owner.kind = \"workload\""));
         assert!(passes("meta.labels.example.com/team = \"a b\" AND labels.tier:*"));
         assert!(passes("labels.\"example.com/team\":\"a b\" AND labels.none != x"));
+        assert!(passes("labels[\"example.com/team\"] = \"a b\" name = web-1"));
         assert!(!passes("labels.tier=prod"));
         assert!(!passes("labels.none:*"));
         assert!(!passes("name != web-1"));
@@ -176,6 +131,8 @@ mod tests {
             "status.health = Healthy",
             "name",
             "name = a OR name = b",
+            "NOT name = a",
+            "name > a",
             "name = a AND",
             "name = \"a",
             "labels.",
