@@ -272,7 +272,7 @@ mod tests {
         assert_eq!(misspelt.description, "unknown field; did you mean `image`?");
         let told = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
         assert!(
-            told.contains("spec.replicas: must be a whole number from -2147483648 to 2147483647; this is a string"),
+            told.contains("spec.replicas: must be a whole number from 0 to 4294967295; this is a string"),
             "{told}"
         );
         assert!(told.contains("spec.instances[1].paused: must be true or false; this is a string"), "{told}");

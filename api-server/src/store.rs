@@ -53,7 +53,7 @@ pub mod shared;
 pub mod statement;
 pub mod status;
 mod unknown;
-mod view;
+pub mod view;
 pub mod wait;
 pub mod watch;
 pub mod work;

@@ -108,7 +108,7 @@ mod tests {
         context     Show and choose contexts: which server, as whom, in which project
         explain     Explain a kind or a field of it
         kinds       List the kinds of object, those registered at run time too
-        version     Show the version of tptctl and whether the server answers
+        version     Show the versions of tptctl and of the server
         completion  Write a completion script for a shell
         ");
     }
