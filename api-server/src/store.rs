@@ -21,6 +21,7 @@ pub mod effects;
 pub mod ending;
 pub mod events;
 pub mod events_write;
+mod expansion;
 pub mod fan_out;
 pub mod filter;
 pub mod finish;
