@@ -53,7 +53,7 @@ async fn a_foreign_resource_is_left_alone_until_it_is_adopted_and_the_taking_is_
     assert_eq!((&taken["data"]["color"], &taken["metadata"]["uid"]), (&json!("blue"), &found["metadata"]["uid"]));
     let events = system.api.events("workload-instance", "one").await;
     let adopted = events.iter().find(|event| event.reason == "Adopted").expect("the taking is recorded");
-    assert!(["settings", "data.color", "`somebody`"].iter().all(|part| adopted.note.contains(part)), "{adopted:?}");
+    assert!(["settings", "`somebody`"].iter().all(|part| adopted.note.contains(part)), "{adopted:?}");
 
     // From now on it is the instance's, and repaired like all that is.
     system.cluster.patch(&path, "somebody", &json!({ "data": { "color": "red" } })).await;
