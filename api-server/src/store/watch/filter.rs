@@ -62,10 +62,9 @@ fn comparison(term: filter::Filter) -> Result<Comparison> {
         return Err(invalid("a watch's comparisons are joined by AND alone; filter the rest of what it tells"));
     };
     let is = match operator {
-        Operator::Equal => Wanted::Equal(value),
-        Operator::Unequal => Wanted::Unequal(value),
         Operator::Has if value == "*" => Wanted::Present,
-        Operator::Has => Wanted::Equal(value),
+        Operator::Equal | Operator::Has => Wanted::Equal(value),
+        Operator::Unequal => Wanted::Unequal(value),
         _ => return Err(invalid("a watch compares by =, != and :, since names and labels have no order")),
     };
     Ok(Comparison { field: field_of(&field)?, is })
