@@ -36,7 +36,9 @@ impl Home {
             let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
             let command = String::from_utf8_lossy(&command).replace('\0', " ");
             let directory = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            if command.contains(&planes) || directory.starts_with(&planes) {
+            // They come and go with connections, and end with their server.
+            let is_backend = command.starts_with("postgres: ");
+            if command.contains(&planes) || (directory.starts_with(&planes) && !is_backend) {
                 found.push((id, command));
             }
         }
