@@ -225,3 +225,26 @@ pub fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
     let since = unready.and_then(|condition| condition.last_transition_at).and_then(|at| SystemTime::try_from(at).ok());
     since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_nothing_tells_of_is_looked_at_again() {
+        let state = |api_version: &str, kind: &str, health: Health| {
+            let (api_version, kind) = (api_version.into(), kind.into());
+            (ResourceReference { api_version, kind, ..ResourceReference::default() }, health)
+        };
+        let ill = || Health::reconciling("NotReady", "");
+        let looks = |states: &[ResourceState], is_told| {
+            next(states, None, &Removals::default(), Duration::from_mins(1), is_told)
+        };
+        let deployment = [state("apps/v1", "Deployment", ill())];
+        assert_eq!(looks(&deployment, true), Next::Done);
+        assert_eq!(looks(&deployment, false), Next::CheckIn(Duration::from_mins(1)));
+        assert_eq!(looks(&[state("apps/v1", "Deployment", Health::healthy())], false), Next::Done);
+        let definition = state("apiextensions.k8s.io/v1", "CustomResourceDefinition", ill());
+        assert_eq!(looks(&[definition], true), Next::CheckIn(Duration::from_mins(1)));
+    }
+}
