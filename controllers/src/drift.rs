@@ -3,8 +3,10 @@
 //! A holder lists, follows, and compares what it sees with the inventory of every instance there. What differs it wakes,
 //! and does nothing else: the repair is the reconcile's.
 
+mod autoscalers;
 mod cache;
 mod compare;
+mod comparing;
 mod follow;
 mod following;
 mod holder;
@@ -29,7 +31,7 @@ use tokio::task::JoinHandle;
 use crate::clients::kubernetes::{Cluster, Clusters};
 use crate::health::Health;
 use crate::workload_instance::plan::{Key, Live, Observed, key};
-pub use cache::target;
+pub use autoscalers::target;
 pub use start::wake_runtimes;
 
 use cache::Cache;
@@ -153,7 +155,7 @@ impl Watch {
 
     /// What all autoscalers of the cluster target, if this process follows them.
     pub fn autoscaled(&self) -> Option<Vec<Key>> {
-        locked(&self.cache).autoscaled()
+        locked(&self.cache).autoscalers.targets()
     }
 
     fn see_troubles(&self, sees: bool) {

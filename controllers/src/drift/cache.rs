@@ -6,7 +6,8 @@ use serde_json::Value;
 use threeport::v1::ResourceReference;
 use uuid::Uuid;
 
-use crate::resource::{INSTANCE_LABEL, MADE_FOR, annotation, field_manager, group, label, text, uid};
+use super::autoscalers::Autoscalers;
+use crate::resource::{INSTANCE_LABEL, MADE_FOR, annotation, field_manager, label};
 use crate::workload_instance::plan::{Key, Live, Observed, key};
 
 /// A kind in a version: `("apps/v1", "Deployment")`.
@@ -21,9 +22,7 @@ pub struct Cache {
     objects: HashMap<String, Live>,
     /// The instance of each object, by uid: labels may be changed or taken off.
     owners: HashMap<String, String>,
-    /// What each autoscaler targets, by its uid; none until they are listed.
-    autoscalers: Option<HashMap<String, Key>>,
-    are_autoscalers_synced: bool,
+    pub autoscalers: Autoscalers,
 }
 
 /// The instance that an object belongs to: by label, or a namespace by what it was made for. Empty if what stands there is
@@ -41,11 +40,6 @@ impl Cache {
             |found: &ResourceReference| self.synced.contains(&(found.api_version.clone(), found.kind.clone()));
         let is_complete = kinds.into_iter().all(is_synced);
         is_complete.then(|| self.objects.get(instance_id).cloned().unwrap_or_default())
-    }
-
-    pub fn autoscaled(&self) -> Option<Vec<Key>> {
-        let autoscalers = self.autoscalers.as_ref().filter(|_| self.are_autoscalers_synced)?;
-        Some(autoscalers.values().cloned().collect())
     }
 
     /// Whether what isn't seen of this kind isn't there.
@@ -150,34 +144,15 @@ impl Cache {
         self.synced.insert(kind.clone());
     }
 
-    /// Takes a complete list of autoscalers; answers the instances of what came to be targeted meanwhile, or no longer is.
-    pub fn replace_autoscalers(&mut self, items: &[Value]) -> BTreeSet<String> {
-        let now = items.iter().map(|item| (uid(item).to_owned(), target(item))).collect::<HashMap<_, _>>();
-        self.are_autoscalers_synced = true;
-        let Some(before) = self.autoscalers.replace(now.clone()) else { return BTreeSet::new() };
-        let (before, now) = (before.into_values().collect::<HashSet<_>>(), now.into_values().collect());
-        self.instances_with(before.symmetric_difference(&now))
-    }
-
-    /// The watch of autoscalers broke.
-    pub fn lose_autoscalers(&mut self) {
-        self.are_autoscalers_synced = false;
-    }
-
-    /// The watch of autoscalers goes on from where it was.
-    pub fn resume_autoscalers(&mut self) {
-        self.are_autoscalers_synced = true;
-    }
-
-    /// Takes a change of an autoscaler; answers the instances of what it targets now, or no longer does.
-    pub fn change_autoscaler(&mut self, autoscaler: &Value, is_gone: bool) -> BTreeSet<String> {
-        let Some(autoscalers) = &mut self.autoscalers else { return BTreeSet::new() };
-        let now = (!is_gone).then(|| target(autoscaler));
-        let before = match &now {
-            Some(now) => autoscalers.insert(uid(autoscaler).to_owned(), now.clone()),
-            None => autoscalers.remove(uid(autoscaler)),
+    /// The instances of objects whose replicas others own though no autoscaler targets them (any more): what a new watch finds.
+    /// Of one kind, or of all.
+    pub fn unscaled(&self, of: Option<&KindKey>) -> BTreeSet<String> {
+        let Some(targets) = self.autoscalers.targets() else { return BTreeSet::new() };
+        let is_unscaled = |(key, seen): (&Key, &Observed)| {
+            seen.yields_replicas && of.is_none_or(|kind| is_of(seen, kind)) && !targets.contains(key)
         };
-        if before == now { BTreeSet::new() } else { self.instances_with(before.iter().chain(&now)) }
+        let has_some = |live: &Live| live.iter().any(is_unscaled);
+        self.objects.iter().filter(|(_, live)| has_some(live)).map(|(instance_id, _)| instance_id.clone()).collect()
     }
 
     /// The instances that have something of these.
@@ -195,18 +170,6 @@ fn is_replica(object: &Value) -> bool {
 
 fn is_of(seen: &Observed, kind: &KindKey) -> bool {
     seen.reference.api_version == kind.0 && seen.reference.kind == kind.1
-}
-
-/// What an autoscaler targets.
-pub fn target(autoscaler: &Value) -> Key {
-    let target = &autoscaler["spec"]["scaleTargetRef"];
-    let namespace = text(&autoscaler["metadata"]["namespace"]).to_owned();
-    (
-        group(text(&target["apiVersion"])).to_owned(),
-        text(&target["kind"]).to_owned(),
-        namespace,
-        text(&target["name"]).to_owned(),
-    )
 }
 
 #[cfg(test)]
@@ -267,15 +230,24 @@ mod tests {
     }
 
     #[test]
-    fn an_autoscaler_touches_the_instance_of_its_target() {
-        let mut cache = Cache::default();
-        cache.put(&config_map("web", I, "1", "h"));
-        cache.replace_autoscalers(&[]);
-        let autoscaler = json!({ "metadata": { "uid": "u", "namespace": "n" },
-            "spec": { "scaleTargetRef": { "apiVersion": "v1", "kind": "ConfigMap", "name": "web" } } });
-        assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::from([I.into()]));
-        assert_eq!(cache.change_autoscaler(&autoscaler, false), BTreeSet::new());
-        assert_eq!(cache.change_autoscaler(&autoscaler, true), BTreeSet::from([I.into()]));
+    fn replicas_that_others_own_without_an_autoscaler_are_noticed_by_a_new_watch() {
+        let manager = field_manager(I);
+        let deployment = |owned: Value| {
+            json!({ "apiVersion": "apps/v1", "kind": "Deployment", "spec": { "replicas": 5 }, "metadata": {
+                "name": "web", "namespace": "n", "uid": "u", "labels": { INSTANCE_LABEL: I },
+                "managedFields": [{ "manager": manager, "operation": "Apply", "fieldsV1": { "f:spec": owned } }] } })
+        };
+        let (mut cache, kind) = (Cache::default(), ("apps/v1".to_owned(), "Deployment".to_owned()));
+        cache.put(&deployment(json!({ "f:paused": {} })));
+        assert!(cache.unscaled(None).is_empty(), "the autoscalers aren't listed yet");
+        let autoscaler = json!({ "metadata": { "uid": "a", "namespace": "n" },
+            "spec": { "scaleTargetRef": { "apiVersion": "apps/v1", "kind": "Deployment", "name": "web" } } });
+        cache.autoscalers.replace(&[autoscaler]);
+        assert!(cache.unscaled(Some(&kind)).is_empty());
+        cache.autoscalers.replace(&[]);
+        assert_eq!(cache.unscaled(Some(&kind)), BTreeSet::from([I.into()]));
+        cache.put(&deployment(json!({ "f:replicas": {} })));
+        assert!(cache.unscaled(None).is_empty(), "they are ours again");
     }
 
     #[test]
@@ -309,22 +281,5 @@ mod tests {
         assert!(cache.shows_absence(&reference) && cache.live(I, [&reference]).is_none());
         cache.note_served(&kind());
         assert!(!cache.shows_absence(&reference), "not listed yet");
-    }
-
-    #[test]
-    fn autoscalers_that_came_or_went_while_the_watch_was_broken_are_noticed() {
-        let mut cache = Cache::default();
-        cache.put(&config_map("web", I, "1", "h"));
-        let autoscaler = json!({ "metadata": { "uid": "u", "namespace": "n" },
-            "spec": { "scaleTargetRef": { "apiVersion": "v1", "kind": "ConfigMap", "name": "web" } } });
-        assert!(cache.replace_autoscalers(&[]).is_empty());
-        cache.lose_autoscalers();
-        assert!(cache.autoscaled().is_none());
-        assert_eq!(cache.replace_autoscalers(std::slice::from_ref(&autoscaler)), BTreeSet::from([I.into()]));
-        assert!(cache.replace_autoscalers(std::slice::from_ref(&autoscaler)).is_empty());
-        cache.lose_autoscalers();
-        cache.resume_autoscalers();
-        assert_eq!(cache.autoscaled().map(|targets| targets.len()), Some(1));
-        assert_eq!(cache.replace_autoscalers(&[]), BTreeSet::from([I.into()]));
     }
 }

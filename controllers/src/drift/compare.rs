@@ -113,6 +113,7 @@ mod tests {
             ownership_hash: "o".into(),
             is_retained: false,
             health: Health::healthy(),
+            yields_replicas: false,
             selector: std::collections::BTreeMap::default(),
             reference: reference(),
         };

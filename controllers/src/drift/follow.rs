@@ -139,10 +139,16 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
             watch.suspect(touched, Duration::ZERO);
             if is_first {
                 locked(&watch.suspects).listed_first(kind.clone());
+                let unscaled = locked(&watch.cache).unscaled(Some(kind));
+                watch.wake(unscaled);
             }
         }
         Subject::Autoscalers => {
-            let touched = locked(&watch.cache).replace_autoscalers(items);
+            let touched = {
+                let mut cache = locked(&watch.cache);
+                let changed = cache.autoscalers.replace(items);
+                if is_first { cache.unscaled(None) } else { cache.instances_with(&changed) }
+            };
             watch.wake(touched);
         }
         Subject::Pods { .. } => {
@@ -180,7 +186,11 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
             }
         }
         Subject::Autoscalers => {
-            let touched = locked(&watch.cache).change_autoscaler(object, is_gone);
+            let touched = {
+                let mut cache = locked(&watch.cache);
+                let changed = cache.autoscalers.change(object, is_gone);
+                cache.instances_with(&changed)
+            };
             watch.wake(touched);
         }
         Subject::Pods { .. } => {
@@ -218,7 +228,7 @@ fn warned(watch: &Watch, event: &Value) {
 fn lost(watch: &Watch, subject: &Subject) {
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).lose(kind),
-        Subject::Autoscalers => locked(&watch.cache).lose_autoscalers(),
+        Subject::Autoscalers => locked(&watch.cache).autoscalers.are_synced = false,
         Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = false,
         Subject::Warnings => locked(&watch.troubles).are_warnings_synced = false,
     }
@@ -227,7 +237,7 @@ fn lost(watch: &Watch, subject: &Subject) {
 fn resumed(watch: &Watch, subject: &Subject) {
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).resume(kind),
-        Subject::Autoscalers => locked(&watch.cache).resume_autoscalers(),
+        Subject::Autoscalers => locked(&watch.cache).autoscalers.are_synced = true,
         Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = true,
         Subject::Warnings => locked(&watch.troubles).are_warnings_synced = true,
     }

@@ -1,6 +1,6 @@
 //! Holds the watch on one cluster for all replicas: follows kinds, compares suspects, wakes what differs.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -9,13 +9,11 @@ use threeport_sdk::client::ControlClient;
 use threeport_sdk::controller::LeaseGuard;
 use tokio::task::JoinSet;
 
-use super::compare::{Finding, compare};
 use super::following::Following;
-use super::notices::{Next, Notices, Urgency};
+use super::notices::Notices;
 use super::suspects::Due;
-use super::{Watch, leftovers, locked};
-use crate::clients::kubernetes::{Clusters, Error};
-use crate::workload_instance::plan::{Live, Observed};
+use super::{Watch, locked};
+use crate::clients::kubernetes::Clusters;
 
 /// How soon a replica that doesn't hold the watch asks again.
 const ASK_EVERY: Duration = Duration::from_secs(2);
@@ -32,14 +30,14 @@ const ASK_WHETHER_DELETED: Duration = Duration::from_mins(1);
 const BATCH: usize = 500;
 
 pub struct Holder {
-    watch: Arc<Watch>,
+    pub watch: Arc<Watch>,
     clusters: Clusters,
-    control: ControlClient,
-    lease: LeaseGuard,
-    control_plane_id: String,
-    notices: Notices,
+    pub control: ControlClient,
+    pub lease: LeaseGuard,
+    pub control_plane_id: String,
+    pub notices: Notices,
     /// At most one, of leftovers; it ends with the holder.
-    removals: JoinSet<()>,
+    pub removals: JoinSet<()>,
     was_unreachable: bool,
     next_tombstone_check: Instant,
 }
@@ -192,84 +190,6 @@ impl Holder {
             }
         }
         Ok(found)
-    }
-
-    async fn findings(&mut self, inventories: HashMap<String, Vec<InventoryEntry>>) -> Vec<String> {
-        self.look_for_served(inventories.values().flatten()).await;
-        let (mut wakes, mut unknown) = (Vec::new(), Vec::new());
-        for (id, inventory) in inventories {
-            match self.compare(&id, &inventory) {
-                Finding::Same => self.notices.is_same(&id, Instant::now()),
-                Finding::Unknown => unknown.push(id),
-                Finding::Health(what) => wakes.extend(self.notice(id, what, Urgency::AtOnce)),
-                Finding::Drift(what) => wakes.extend(self.notice(id, what, Urgency::Lasting)),
-                Finding::Trouble(what) => wakes.extend(self.notice(id, what, Urgency::Paced)),
-            }
-        }
-        self.settle_unknown(unknown).await;
-        wakes
-    }
-
-    fn compare(&self, id: &str, inventory: &[InventoryEntry]) -> Finding {
-        let cache = locked(&self.watch.cache);
-        let trouble = |seen: &Observed| {
-            let explained = self.watch.explain(id, seen)?;
-            Some(explained.map(|explained| explained.reason).unwrap_or_default())
-        };
-        compare(inventory, &cache.of(id), |reference| cache.shows_absence(reference), trouble)
-    }
-
-    /// Of a kind that wasn't served a reconcile may just have made its definition: then absence means nothing yet.
-    async fn look_for_served(&self, entries: impl Iterator<Item = &InventoryEntry>) {
-        let unserved = locked(&self.watch.cache).unserved();
-        let named = entries.filter_map(|entry| entry.resource.as_ref());
-        let named = named.map(|found| (found.api_version.clone(), found.kind.clone())).collect::<HashSet<_>>();
-        for kind in unserved.into_iter().filter(|kind| named.contains(kind)) {
-            if !matches!(self.watch.cluster.resource_type(&kind.0, &kind.1).await, Err(Error::UnknownKind { .. })) {
-                locked(&self.watch.cache).note_served(&kind);
-            }
-        }
-    }
-
-    /// Whether the finding is to wake its instance now.
-    fn notice(&mut self, id: String, finding: String, urgency: Urgency) -> Option<String> {
-        match self.notices.differs(&id, finding, urgency, Instant::now()) {
-            Next::Wake => Some(id),
-            Next::LookAgain(after) => {
-                self.watch.suspect([id], after);
-                None
-            }
-        }
-    }
-
-    /// Objects that no inventory knows: of a deleted instance they go.
-    async fn settle_unknown(&mut self, unknown: Vec<String>) {
-        if unknown.is_empty() {
-            return;
-        }
-        match self.control.check_tombstones(unknown.clone()).await {
-            Ok(tombstoned) => {
-                let found = {
-                    let cache = locked(&self.watch.cache);
-                    tombstoned.into_iter().map(|id| (id.clone(), cache.of(&id))).collect::<BTreeMap<_, _>>()
-                };
-                self.remove_leftovers(found);
-            }
-            Err(error) => tracing::warn!(%error, "tombstones can't be read; looking again"),
-        }
-        for id in unknown {
-            let again = self.notices.is_unknown(&id, Instant::now());
-            self.watch.suspect([id], again);
-        }
-    }
-
-    /// Apart from comparing, which must not wait for it. What comes while this runs is found at the next look.
-    fn remove_leftovers(&mut self, found: BTreeMap<String, Live>) {
-        while self.removals.try_join_next().is_some() {}
-        if self.removals.is_empty() {
-            let (cluster, lease) = (self.watch.cluster.clone(), self.lease.clone());
-            self.removals.spawn(leftovers::remove(cluster, lease, self.control_plane_id.clone(), found));
-        }
     }
 
     async fn wake(&self, instance_ids: Vec<String>) {

@@ -9,8 +9,8 @@ use super::desired::Desired;
 use super::repairs::Repairs;
 use crate::health::{self, Health};
 use crate::resource::{
-    APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, ownership_hash, reference,
-    resource_version, selector, uid,
+    APPLIED_HASH, annotation, group, hash, is_retained, is_same, is_shared, managed_hash, owned_fields, ownership_hash,
+    reference, resource_version, selector, uid,
 };
 
 /// What was seen of an object: all that a decision needs.
@@ -23,6 +23,8 @@ pub struct Observed {
     pub ownership_hash: String,
     pub is_retained: bool,
     pub health: Health,
+    /// Whether it has replicas that our manager doesn't own.
+    pub yields_replicas: bool,
     /// The labels of the pods it runs; empty for what runs none.
     pub selector: BTreeMap<String, String>,
     pub reference: ResourceReference,
@@ -39,6 +41,8 @@ impl Observed {
             ownership_hash: ownership_hash(object),
             is_retained: is_retained(object),
             health: health::of(object),
+            yields_replicas: !object["spec"]["replicas"].is_null()
+                && owned_fields(object, manager).is_some_and(|owned| owned["f:spec"]["f:replicas"].is_null()),
             selector: selector(object),
             reference: reference(object),
         }
@@ -184,6 +188,7 @@ mod tests {
             ownership_hash: String::new(),
             is_retained: entry.retained,
             health: Health::healthy(),
+            yields_replicas: false,
             selector: BTreeMap::new(),
             reference: entry.resource.clone().unwrap(),
         };
