@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+use std::time::{Duration, Instant};
 
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -25,8 +26,8 @@ pub struct Run {
 }
 
 impl Run {
-    /// Panics at the first promise that was not kept.
-    pub async fn carry_out(self, ground: Arc<Ground>) {
+    /// Panics at the first promise that was not kept; returns how long it took to come to rest after the last fault.
+    pub async fn carry_out(self, ground: Arc<Ground>) -> Duration {
         let before = checks::contents(&ground.cluster).await;
         let world = Arc::new(World::start(ground.clone(), &self.folder).await);
         let last = Arc::new(OnceLock::new());
@@ -37,7 +38,9 @@ impl Run {
         }
         let mut books = self.load(&world).await;
 
+        let healed = Instant::now();
         checks::comes_to_rest(&world).await;
+        let rest = healed.elapsed();
         checks::equals_desired(&world, &books).await;
         checks::writes_are_present_once(&world, &books).await;
         for (index, book) in books.iter_mut().enumerate() {
@@ -53,6 +56,7 @@ impl Run {
             checks::nothing_else(&before, &checks::contents(&ground.cluster).await)
         })
         .await;
+        rest
     }
 
     /// Lets the clients write amid faults; returns when both are over.

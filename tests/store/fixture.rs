@@ -107,7 +107,8 @@ impl Fixture {
     }
 }
 
-fn end(item: v1::BeginItem, begun: &v1::BeginResult) -> v1::FinishItem {
+/// Ends a look: done, Ready, and cleaned up if the object is to go.
+pub fn end(item: v1::BeginItem, begun: &v1::BeginResult) -> v1::FinishItem {
     let is_deleting = begun.object.as_ref().unwrap().meta.as_ref().unwrap().deleted_at.is_some();
     let ready =
         v1::Condition { r#type: "Ready".into(), status: "True".into(), reason: "Tested".into(), ..Default::default() };

@@ -4,6 +4,8 @@ mod composites;
 mod deletion;
 mod fixture;
 mod kinds;
+mod model;
+mod property;
 mod reads;
 mod secrets;
 mod sharing;

@@ -3,26 +3,31 @@
 use std::fmt::Write;
 
 use cli::local::postgres::Postgres;
+use tokio::sync::Mutex;
 use tokio_postgres::{Client, NoTls, Row};
 
 use super::random;
 
 pub struct Database {
     pub url: String,
-    client: Client,
+    client: Mutex<Client>,
 }
 
 impl Database {
     /// Creates an empty database.
     pub async fn create(server: &Postgres) -> Self {
         let url = server.create_database(&format!("e2e_{}", &random()[..16])).await.expect("databases can be created");
-        let (client, connection) = tokio_postgres::connect(&url, NoTls).await.expect("the server takes connections");
-        tokio::spawn(connection);
+        let client = Mutex::new(connect(&url).await);
         Self { url, client }
     }
 
     pub async fn rows(&self, query: &str) -> Vec<Row> {
-        self.client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}"))
+        let mut client = self.client.lock().await;
+        if client.is_closed() {
+            // The server was killed since, and is back.
+            *client = connect(&self.url).await;
+        }
+        client.query(query, &[]).await.unwrap_or_else(|error| panic!("{query}: {error}"))
     }
 
     /// The one text that a query answers.
@@ -47,4 +52,10 @@ impl Database {
         }
         dump
     }
+}
+
+async fn connect(url: &str) -> Client {
+    let (client, connection) = tokio_postgres::connect(url, NoTls).await.expect("the server takes connections");
+    tokio::spawn(connection);
+    client
 }
