@@ -101,3 +101,21 @@ async fn processes_that_are_told_to_stop_end_what_they_hold() {
     system.controllers[0].start_again();
     assert_converged(&system).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_namespace_made_right_before_a_crash_goes_with_its_instance() {
+    let mut system = System::start().await;
+    system.controllers[0].kill();
+    // It dies after its first change, the namespace, and before it has noted that it made one.
+    system.controllers[0].set_environment("FAILPOINTS", "kubernetes.changed=abort@1");
+    system.controllers[0].start_again();
+    system.api.apply(&[definition("web", &config_map("settings", "a", "b")), instance("web-1", "web")]).await.unwrap();
+    eventually("the controllers die", MINUTE, async || when(system.controllers[0].has_ended(), "they run")).await;
+    assert_eq!(system.in_cluster().await.len(), 1, "only the namespace was made: {:?}", system.in_cluster().await);
+    system.api.delete("workload-instance", "web-1").await.unwrap();
+    system.controllers[0].set_environment("FAILPOINTS", "");
+    system.controllers[0].start_again();
+    system.api.wait_gone("workload-instance", "web-1").await;
+    let left = system.in_cluster().await;
+    assert!(left.is_empty(), "it is gone, and these are left: {left:?}");
+}

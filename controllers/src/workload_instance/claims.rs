@@ -125,11 +125,18 @@ pub async fn release(
     if references.is_empty() {
         return Ok(released);
     }
+    let made = match context.lease().guard(unrecorded(context, cluster, entries)).await? {
+        Ok(made) => made,
+        Err(error) => {
+            released.failed.extend(references.into_iter().next().map(|reference| (reference, error)));
+            return Ok(released);
+        }
+    };
     let releases = references.iter().map(shared).collect();
     let runtime_id = cluster.runtime_id().to_owned();
     // Who wants it again later has to claim it again: the entry no longer stands for something in use.
     let entries = entries.iter().filter(|entry| !entry.uid.is_empty()).map(unused).collect();
-    let request = RecordRequest { runtime_id: runtime_id.clone(), releases, entries, ..Default::default() };
+    let request = RecordRequest { runtime_id: runtime_id.clone(), made, releases, entries, ..Default::default() };
     let answer = context.record(request).await?;
     let mut gone = Vec::new();
     let leaver = Leaver { context, cluster, manager };
@@ -156,6 +163,25 @@ pub async fn release(
         context.record(RecordRequest { runtime_id, gone, ..Default::default() }).await?;
     }
     Ok(released)
+}
+
+/// What we made without having noted it: the reconcile may have died in between.
+async fn unrecorded(
+    context: &Context<WorkloadInstance>,
+    cluster: &Cluster,
+    entries: &[InventoryEntry],
+) -> ClusterResult<Vec<SharedResource>> {
+    let mut made = Vec::new();
+    let unknown = entries.iter().filter(|entry| entry.uid.is_empty());
+    for reference in unknown.filter_map(|entry| entry.resource.as_ref()) {
+        let live = cluster.get(reference).await?;
+        let is_ours =
+            |live: &Value| !is_terminating(live) && label(live, CONTROL_PLANE_LABEL) == context.control_plane_id();
+        if let Some(live) = live.filter(is_ours) {
+            made.push(SharedResource { uid: uid(&live).to_owned(), made_by_us: true, ..shared(reference) });
+        }
+    }
+    Ok(made)
 }
 
 /// Goes on deleting what was refused to us because it is being deleted, so that it can be claimed again.
