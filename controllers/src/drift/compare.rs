@@ -18,6 +18,8 @@ pub enum Finding {
     Trouble(String),
     /// Something is not as we left it; what.
     Drift(String),
+    /// Something was made and is not stored yet: what it will be stored as is to be compared then.
+    Unfinished,
     /// The inventory knows nothing of the instance, but the cluster has something of it.
     Unknown,
 }
@@ -62,8 +64,15 @@ pub fn compare(
         (false, ..) => Finding::Drift(joined(drift)),
         (true, false, _) => Finding::Health(joined(health)),
         (true, true, false) => Finding::Trouble(joined(troubles)),
+        (true, true, true) if inventory.iter().any(|known| is_unfinished(known, live)) => Finding::Unfinished,
         (true, true, true) => Finding::Same,
     }
+}
+
+/// A reconcile of another replica has made it, and hasn't finished.
+fn is_unfinished(known: &InventoryEntry, live: &Live) -> bool {
+    let seen = known.resource.as_ref().and_then(|reference| live.get(&key(reference)));
+    known.uid.is_empty() && !known.observed && seen.is_some_and(|seen| seen.is_ours() && !is_shared(&seen.reference))
 }
 
 /// A contended object is news only once somebody else comes or goes.
@@ -165,6 +174,12 @@ mod tests {
     fn an_object_recorded_and_not_yet_made_is_no_drift() {
         let recorded = InventoryEntry { uid: String::new(), ..known() };
         assert_eq!(compare(&[recorded], &Live::new(), |_| true, |_| None), Finding::Same);
+    }
+
+    #[test]
+    fn an_object_made_and_not_yet_stored_is_looked_at_again() {
+        let recorded = InventoryEntry { uid: String::new(), ..known() };
+        assert_eq!(compare(&[recorded], &live(|_| {}), |_| true, |_| None), Finding::Unfinished);
     }
 
     #[test]

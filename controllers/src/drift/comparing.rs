@@ -1,7 +1,7 @@
 //! What the holder of a watch makes of instances that may not be as they were left.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use threeport::v1::InventoryEntry;
 
@@ -12,6 +12,9 @@ use super::{leftovers, locked};
 use crate::clients::kubernetes::Error;
 use crate::workload_instance::plan::{Live, Observed};
 
+/// How soon an instance is looked at again whose reconcile in another replica hasn't finished.
+const UNFINISHED: Duration = Duration::from_secs(1);
+
 impl Holder {
     /// Compares each instance with what it should have; answers those to wake.
     pub async fn findings(&mut self, inventories: HashMap<String, Vec<InventoryEntry>>) -> Vec<String> {
@@ -21,6 +24,7 @@ impl Holder {
             match self.compare(&id, &inventory) {
                 Finding::Same => self.notices.is_same(&id, Instant::now()),
                 Finding::Unknown => unknown.push(id),
+                Finding::Unfinished => self.watch.suspect([id], UNFINISHED),
                 Finding::Health(what) => wakes.extend(self.notice(id, what, Urgency::AtOnce)),
                 Finding::Drift(what) => wakes.extend(self.notice(id, what, Urgency::Lasting)),
                 Finding::Trouble(what) => wakes.extend(self.notice(id, what, Urgency::Paced)),
