@@ -14,14 +14,21 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 pub enum Error {
     #[error("{kind} `{name}` not found")]
     NotFound { kind: String, name: String },
-    #[error("unknown kind `{0}`; `tptctl kinds` lists them")]
+    /// Several that were asked for by name.
+    #[error("not found: {}", bounded::listed(.0, ", "))]
+    NotThere(Vec<String>),
+    #[error("unknown kind `{0}`; `tptctl kinds` and GET /v1/kinds list them")]
     UnknownKind(String),
     #[error("{kind} `{name}` already exists")]
     AlreadyExists { kind: String, name: String },
     #[error("{kind} `{name}` changed since it was read; read it again and retry")]
     Stale { kind: String, name: String },
     /// `users` are references such as ``workload-instance `web-1` ``.
-    #[error("{kind} `{name}` is used by {}; delete it first", bounded::listed(users, ", "))]
+    #[error(
+        "{kind} `{name}` is used by {}; delete {} first",
+        bounded::listed(users, ", "),
+        if users.len() == 1 { "it" } else { "them" }
+    )]
     InUse { kind: String, name: String, users: Vec<String> },
     #[error("{kind} `{name}` is being deleted; retry when it is gone")]
     BeingDeleted { kind: String, name: String },
@@ -75,7 +82,7 @@ impl Error {
 
     pub fn code(&self) -> Code {
         match self {
-            Error::NotFound { .. } | Error::UnknownKind(_) => Code::NotFound,
+            Error::NotFound { .. } | Error::NotThere(_) | Error::UnknownKind(_) => Code::NotFound,
             Error::AlreadyExists { .. } | Error::RequestIdReused(_) => Code::AlreadyExists,
             Error::Stale { .. } | Error::Conflict => Code::Aborted,
             Error::InUse { .. } | Error::BeingDeleted { .. } | Error::Owned { .. } | Error::Precondition { .. } => {
@@ -96,7 +103,7 @@ impl Error {
     /// The CamelCase constant that programs match on.
     pub fn reason(&self) -> &'static str {
         match self {
-            Error::NotFound { .. } => "NotFound",
+            Error::NotFound { .. } | Error::NotThere(_) => "NotFound",
             Error::UnknownKind(_) => "UnknownKind",
             Error::AlreadyExists { .. } => "AlreadyExists",
             Error::Stale { .. } => "Stale",

@@ -27,6 +27,7 @@ pub mod filter;
 pub mod finish;
 pub mod held;
 pub mod history;
+mod homes;
 pub mod inventory;
 pub mod kinds;
 pub mod leases;

@@ -109,8 +109,8 @@ async fn send(api: &Api, request_id: &str, operation: &Operation) -> Result<Answ
         }
         Operation::Update { document, mask, revision } => {
             let object = Some(document.object(*revision));
-            let request =
-                v1::UpdateObjectRequest { object, update_mask: mask.clone(), validate_only: false, request_id };
+            let update_mask = mask.clone();
+            let request = v1::UpdateObjectRequest { object, update_mask, request_id, ..Default::default() };
             let object = client.update(request).await?.into_inner();
             Ok(Answer::Written(vec![version(document, object, true)]))
         }

@@ -3,9 +3,9 @@
 use api_server::error::Error;
 use futures::future::join;
 use serde_json::json;
-use threeport::v1::ObjectReference;
+use threeport::v1::{DeleteManyRequest, ObjectReference};
 
-use crate::fixture::{Fixture, cause, definition, deletion, instance, manifest, object, project, runtime};
+use crate::fixture::{Fixture, cause, definition, deletion, instance, manifest, meta, object, project, runtime};
 
 #[tokio::test]
 async fn what_is_used_is_refused_with_all_its_users() {
@@ -67,6 +67,84 @@ async fn a_project_is_deleted_only_when_empty() {
     fixture.delete("project", "empty").await.unwrap();
     let homeless = object("workload", "empty", "web", json!({ "image": "nginx" }));
     assert!(matches!(fixture.apply(&[homeless]).await, Err(Error::Invalid(_))));
+}
+
+#[tokio::test]
+async fn what_goes_together_blocks_nothing_and_a_project_goes_last() {
+    let fixture = Fixture::new().await;
+    let spec = json!({ "endpoint": "https://10.0.0.1:6443", "token": "hunter2-token" });
+    let manifest = json!({ "manifest": manifest("nginx:1") });
+    let objects = [
+        object("project", "", "shop", json!({ "default_runtime": "shop/local" })),
+        object("kubernetes-runtime-instance", "shop", "local", spec),
+        object("workload-definition", "shop", "web", manifest),
+        object("workload-instance", "shop", "web-1", json!({ "definition": "web" })),
+    ];
+    fixture.apply(&objects).await.unwrap();
+    let references = objects.iter().map(|object| ObjectReference {
+        kind: object.kind.clone(),
+        project: meta(object).project.clone(),
+        name: meta(object).name.clone(),
+        ..Default::default()
+    });
+    let mut request = DeleteManyRequest { objects: references.collect(), ..Default::default() };
+
+    // Without the instance the others are in use, and none of them goes.
+    let last = request.objects.pop().unwrap();
+    let refused = fixture.store.delete_many(request.clone(), &cause()).await;
+    assert!(matches!(refused, Err(Error::InUse { .. })), "{refused:?}");
+    request.objects.push(last);
+    request.validate_only = true;
+    assert_eq!(fixture.store.delete_many(request.clone(), &cause()).await.unwrap().deleted.len(), 4);
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE deleted_at IS NOT NULL").await, 0);
+
+    request.validate_only = false;
+    assert_eq!(fixture.store.delete_many(request, &cause()).await.unwrap().deleted.len(), 4);
+    let homeless = object("workload", "shop", "late", json!({ "image": "nginx" }));
+    assert!(fixture.apply(&[homeless]).await.is_err(), "a project that goes takes nothing in");
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name = 'shop'").await, 1, "it goes last");
+    fixture.reconcile().await;
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name <> 'default'").await, 0);
+}
+
+#[tokio::test]
+async fn a_home_and_all_in_it_can_be_given_up_together() {
+    let fixture = Fixture::new().await;
+    let spec = json!({ "endpoint": "https://10.0.0.1:6443", "token": "hunter2-token" });
+    let objects = [
+        object("project", "", "shop", json!({ "default_runtime": "shop/local" })),
+        object("kubernetes-runtime-instance", "shop", "local", spec),
+    ];
+    fixture.apply(&objects).await.unwrap();
+    let local =
+        ObjectReference { kind: "runtime".into(), project: "shop".into(), name: "local".into(), ..Default::default() };
+    let shop = ObjectReference { kind: "project".into(), name: "shop".into(), ..Default::default() };
+    let request = DeleteManyRequest { objects: vec![shop, local], orphan: true, ..Default::default() };
+    fixture.store.delete_many(request, &cause()).await.unwrap();
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name <> 'default'").await, 0);
+}
+
+#[tokio::test]
+async fn what_is_not_there_stops_a_deletion_unless_it_may_be_missing() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[definition("web")]).await.unwrap();
+    let named = |name: &str| ObjectReference {
+        kind: "workload-definition".into(),
+        project: "default".into(),
+        name: name.into(),
+        ..Default::default()
+    };
+    let objects = vec![named("web"), named("gone"), named("lost")];
+    let mut request = DeleteManyRequest { objects, ..Default::default() };
+    let refused = fixture.store.delete_many(request.clone(), &cause()).await.unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "not found: workload-definition `default/gone`, workload-definition `default/lost`"
+    );
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name = 'web'").await, 1);
+    request.ignore_not_found = true;
+    let answer = fixture.store.delete_many(request, &cause()).await.unwrap();
+    assert_eq!((answer.deleted.len(), answer.not_found.len()), (1, 2));
 }
 
 #[tokio::test]

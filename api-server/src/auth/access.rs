@@ -29,6 +29,7 @@ const METHODS: &[(&str, Access)] = &[
     ("/threeport.v1.ObjectService/Apply", Access::User),
     ("/threeport.v1.ObjectService/Create", Access::User),
     ("/threeport.v1.ObjectService/Delete", Access::User),
+    ("/threeport.v1.ObjectService/DeleteMany", Access::User),
     ("/threeport.v1.ObjectService/Events", Access::Any),
     ("/threeport.v1.ObjectService/Get", Access::Any),
     ("/threeport.v1.ObjectService/GetVersion", Access::Any),

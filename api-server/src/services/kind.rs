@@ -112,10 +112,11 @@ impl Call {
     }
 
     async fn delete(mut self, request: DeleteRequest, caller: &Extensions) -> Result<DynamicMessage, Status> {
-        let DeleteRequest { project, name, validate_only, request_id, etag, delete_data, orphan } = request;
-        let kind = self.kind.name.clone();
-        let request = DeleteObjectRequest { kind, project, name, validate_only, request_id, etag, delete_data, orphan };
-        let response = self.store.delete(request, &cause(caller, "")).await?;
+        let DeleteRequest { project, name, validate_only, request_id, etag, delete_data, orphan, reason } = request;
+        let (kind, cause) = (self.kind.name.clone(), cause(caller, &reason));
+        let request =
+            DeleteObjectRequest { kind, project, name, validate_only, request_id, etag, delete_data, orphan, reason };
+        let response = self.store.delete(request, &cause).await?;
         self.output.transcode_from(&response).map_err(|error| unreadable(&error))?;
         Ok(self.output)
     }

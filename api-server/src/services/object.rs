@@ -4,10 +4,10 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use threeport::v1::object_service_server::ObjectService;
 use threeport::v1::{
-    ApplyRequest, ApplyResponse, CreateObjectRequest, DeleteObjectRequest, DeleteResponse, EventsRequest,
-    EventsResponse, GetObjectRequest, GetVersionRequest, HistoryRequest, HistoryResponse, ListKindsRequest,
-    ListKindsResponse, ListObjectsRequest, Object, ObjectList, RenderRequest, RenderResponse, UpdateObjectRequest,
-    Version, WaitRequest, WaitResponse, WatchRequest, WatchResponse,
+    ApplyRequest, ApplyResponse, CreateObjectRequest, DeleteManyRequest, DeleteObjectRequest, DeleteResponse,
+    EventsRequest, EventsResponse, GetObjectRequest, GetVersionRequest, HistoryRequest, HistoryResponse,
+    ListKindsRequest, ListKindsResponse, ListObjectsRequest, Object, ObjectList, RenderRequest, RenderResponse,
+    UpdateObjectRequest, Version, WaitRequest, WaitResponse, WatchRequest, WatchResponse,
 };
 use tonic::{Request, Response, Status};
 
@@ -57,15 +57,15 @@ impl ObjectService for Objects {
     }
 
     async fn create(&self, request: Request<CreateObjectRequest>) -> Result<Response<Object>, Status> {
-        let cause = cause(request.extensions(), "");
-        let CreateObjectRequest { object, validate_only, request_id } = request.into_inner();
+        let cause = cause(request.extensions(), &request.get_ref().reason);
+        let CreateObjectRequest { object, validate_only, request_id, .. } = request.into_inner();
         let options = WriteOptions { validate_only, request_id };
         Ok(Response::new(self.store.create(given(object)?, options, &cause).await?))
     }
 
     async fn update(&self, request: Request<UpdateObjectRequest>) -> Result<Response<Object>, Status> {
-        let cause = cause(request.extensions(), "");
-        let UpdateObjectRequest { object, update_mask: mask, validate_only, request_id } = request.into_inner();
+        let cause = cause(request.extensions(), &request.get_ref().reason);
+        let UpdateObjectRequest { object, update_mask: mask, validate_only, request_id, .. } = request.into_inner();
         let (object, mask) = (given(object)?, update_mask(&mask));
         let options = WriteOptions { validate_only, request_id };
         Ok(Response::new(self.store.update(object, &mask, options, &cause).await?))
@@ -77,8 +77,13 @@ impl ObjectService for Objects {
     }
 
     async fn delete(&self, request: Request<DeleteObjectRequest>) -> Result<Response<DeleteResponse>, Status> {
-        let cause = cause(request.extensions(), "");
+        let cause = cause(request.extensions(), &request.get_ref().reason);
         Ok(Response::new(self.store.delete(request.into_inner(), &cause).await?))
+    }
+
+    async fn delete_many(&self, request: Request<DeleteManyRequest>) -> Result<Response<DeleteResponse>, Status> {
+        let cause = cause(request.extensions(), &request.get_ref().reason);
+        Ok(Response::new(self.store.delete_many(request.into_inner(), &cause).await?))
     }
 
     async fn watch(&self, request: Request<WatchRequest>) -> Result<Response<Self::WatchStream>, Status> {

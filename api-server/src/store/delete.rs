@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::{Change, ChangeType, Effects, Row, read, row, statement};
+use super::{Change, ChangeType, Effects, Row, homes, read, row, statement};
 use crate::error::{Error, Result};
 
 /// Waits for its target's inventory instead of a controller of its own.
@@ -19,9 +19,11 @@ pub async fn lock_closure(tx: &Transaction<'_>, roots: &[Uuid]) -> Result<Vec<Ro
     let below = format!("SELECT {} FROM objects o WHERE o.owner_id = ANY($1) ORDER BY o.id FOR UPDATE", row::COLUMNS);
     let mut closure: Vec<Row> = statement::query(tx, &sql, &[&roots]).await?.iter().map(Row::from).collect();
     let mut level = closure.iter().map(|row| row.id).collect::<Vec<_>>();
+    let roots = level.iter().copied().collect::<HashSet<_>>();
     while !level.is_empty() {
         let children = statement::query(tx, &below, &[&level]).await?;
-        let children = children.iter().map(Row::from).collect::<Vec<_>>();
+        // A root may be owned by another one.
+        let children = children.iter().map(Row::from).filter(|row| !roots.contains(&row.id)).collect::<Vec<_>>();
         level = children.iter().map(|row| row.id).collect();
         closure.extend(children);
     }
@@ -63,7 +65,7 @@ pub async fn mark(tx: &Transaction<'_>, closure: &[Row], delete_data: bool, effe
          WHERE o.id = $1 AND (o.deleted_at IS NULL OR ($2 AND NOT o.delete_data)) RETURNING {}",
         row::COLUMNS
     );
-    let mut marked = BTreeSet::new();
+    let mut marked = homes::let_go(tx, closure).await?;
     for before in closure {
         if let Some(after) = statement::query_opt(tx, &sql, &[&before.id, &delete_data]).await? {
             let change =
@@ -129,7 +131,7 @@ async fn holds(tx: &Transaction<'_>, row: &Row, effects: &Effects) -> Result<Hol
         &[&row.id, &ATTACHMENT],
     )
     .await?;
-    if held.get("has_children") || held.get("has_users") {
+    if held.get("has_children") || held.get("has_users") || homes::is_populated(tx, row).await? {
         return Ok(Holds::Others);
     }
     if row.kind == ATTACHMENT && is_attached(tx, row.id, effects).await? {
@@ -191,6 +193,8 @@ pub async fn remove(
     remains: Remains,
 ) -> Result<BTreeSet<Uuid>> {
     let mut next = targets_of(tx, &[row.id]).await?.into_iter().collect::<BTreeSet<_>>();
+    next.extend(homes::deleting_homes_of(tx, row).await?);
+    homes::forget(tx, row).await?;
     if remains == Remains::Tombstone {
         statement::execute(
             tx,

@@ -8,38 +8,78 @@ use futures::FutureExt;
 use serde_json::json;
 use threeport::kind::Kind;
 use threeport::object::Object;
-use threeport::v1::{self, DeleteObjectRequest, DeleteResponse, ResourceReference, RetainedResource};
+use threeport::v1::{
+    self, DeleteManyRequest, DeleteObjectRequest, DeleteResponse, ObjectReference, ResourceReference, RetainedResource,
+};
 use uuid::Uuid;
 
+use super::admit::MAX_OBJECTS;
 use super::delete::{self, Remains};
+use super::homes::{self, Residents};
 use super::requests::Ticket;
 use super::{Cause, Effects, Row, Store, effects, read, shared, statement};
 use crate::error::{Error, Result};
 
+/// Objects that are asked to go together.
 struct Job {
     store: Store,
-    kind: Arc<Kind>,
-    request: DeleteObjectRequest,
+    roots: Vec<Root>,
+    request: DeleteManyRequest,
     ticket: Ticket,
     cause: Cause,
+}
+
+struct Root {
+    kind: Arc<Kind>,
+    reference: ObjectReference,
+    /// Only if the object still has this one; empty for any.
+    etag: String,
 }
 
 impl Store {
     /// Asks for the deletion of an object and all it owns.
     pub async fn delete(&self, request: DeleteObjectRequest, cause: &Cause) -> Result<DeleteResponse> {
-        let kind = self.kind(&request.kind).await?;
-        let commits = !request.validate_only;
-        let request_id = if commits { request.request_id.as_str() } else { "" };
+        let request_id = if request.validate_only { "" } else { request.request_id.as_str() };
         let ticket = Ticket::new(&self.secrets, cause, request_id, "delete", &request)?;
-        let is_kind = kind.name == v1::ObjectKind::KIND;
-        let job = Arc::new(Job { store: self.clone(), kind, request, ticket, cause: cause.clone() });
+        let DeleteObjectRequest { kind, project, name, validate_only, etag, delete_data, orphan, .. } = request;
+        let kind = self.kind(&kind).await?;
+        let reference = ObjectReference { kind: kind.name.clone(), project, name, id: String::new() };
+        let request = DeleteManyRequest { validate_only, delete_data, orphan, ..DeleteManyRequest::default() };
+        self.delete_roots(vec![Root { kind, reference, etag }], request, ticket, cause).await
+    }
+
+    /// Asks for the deletion of many objects and all they own, all or none.
+    pub async fn delete_many(&self, mut request: DeleteManyRequest, cause: &Cause) -> Result<DeleteResponse> {
+        if request.objects.is_empty() || request.objects.len() > MAX_OBJECTS {
+            return Err(Error::invalid("objects", format!("must name 1 to {MAX_OBJECTS} objects")));
+        }
+        let request_id = if request.validate_only { "" } else { request.request_id.as_str() };
+        let ticket = Ticket::new(&self.secrets, cause, request_id, "delete-many", &request)?;
+        let mut roots = Vec::new();
+        for reference in std::mem::take(&mut request.objects) {
+            let kind = self.kind(&reference.kind).await?;
+            roots.push(Root { kind, reference, etag: String::new() });
+        }
+        self.delete_roots(roots, request, ticket, cause).await
+    }
+
+    async fn delete_roots(
+        &self,
+        roots: Vec<Root>,
+        request: DeleteManyRequest,
+        ticket: Ticket,
+        cause: &Cause,
+    ) -> Result<DeleteResponse> {
+        let commits = !request.validate_only;
+        let has_kind = roots.iter().any(|root| root.kind.name == v1::ObjectKind::KIND);
+        let job = Arc::new(Job { store: self.clone(), roots, request, ticket, cause: cause.clone() });
         let response = self
             .transact(commits, |tx| {
                 let job = Arc::clone(&job);
                 async move { job.run(tx).await }.boxed()
             })
             .await?;
-        if commits && is_kind {
+        if commits && has_kind {
             self.refresh_kinds().await?;
         }
         Ok(response)
@@ -51,28 +91,26 @@ impl Job {
         if let Some(answer) = self.ticket.recall(tx).await? {
             return Ok(answer);
         }
-        let root = read::find(tx, &self.kind, &self.request.project, &self.request.name).await?;
-        let closure = delete::lock_closure(tx, &[root.id]).await?;
-        // It may have gone while the lock was waited for.
-        let root = closure.first().ok_or_else(|| read::not_found(&self.kind, &root.name))?;
-        self.check(tx, root).await?;
-        delete::refuse_if_used(tx, &closure).await?;
-        refuse_if_populated(tx, root).await?;
-        if self.kind.name == v1::ObjectKind::KIND {
-            self.refuse_if_referenced(tx, root).await?;
-        }
+        let (found, not_found) = self.find(tx).await?;
+        let closure = delete::lock_closure(tx, &found.iter().map(|(_, id)| *id).collect::<Vec<_>>()).await?;
         let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
-        let delete_data = self.request.delete_data || root.delete_data;
-        let retained = if delete_data { Vec::new() } else { retained(tx, &closure, &ids).await? };
-        let response = DeleteResponse { deleted: closure.iter().map(Row::reference).collect(), retained };
+        for (root, id) in &found {
+            // It may have gone while the lock was waited for.
+            let row = closure.iter().find(|row| row.id == *id);
+            self.check(tx, row.ok_or_else(|| read::not_found(&root.kind, &root.reference.name))?, root, &ids).await?;
+        }
+        delete::refuse_if_used(tx, &closure).await?;
+        self.refuse_referenced_kinds(tx, &closure).await?;
+        let response = DeleteResponse {
+            deleted: closure.iter().map(Row::reference).collect(),
+            retained: retained(tx, &closure, self.request.delete_data).await?,
+            not_found,
+        };
         let mut effects = Effects::default();
         if self.request.orphan {
             orphan(tx, &closure, &ids, &mut effects).await?;
         } else {
             delete::mark(tx, &closure, self.request.delete_data, &mut effects).await?;
-        }
-        if self.kind.name == v1::ObjectKind::KIND {
-            super::controllers::write_controllers(tx, &root.name, &[]).await?;
         }
         if !self.request.validate_only && !effects.is_empty() {
             effects::settle(tx, &self.cause, effects).await?;
@@ -81,58 +119,75 @@ impl Job {
         Ok(response)
     }
 
-    async fn check(&self, tx: &Transaction<'_>, root: &Row) -> Result<()> {
-        let (kind, name) = (root.kind.clone(), root.full_name());
-        if !self.request.etag.is_empty() && self.request.etag != format!("{}.{}", root.id, root.revision) {
+    /// What is there, by id, and what isn't.
+    async fn find(&self, tx: &Transaction<'_>) -> Result<(Vec<(&Root, Uuid)>, Vec<ObjectReference>)> {
+        let (mut found, mut not_found) = (Vec::new(), Vec::new());
+        for root in &self.roots {
+            let ObjectReference { project, name, id, .. } = &root.reference;
+            let row = read::find(tx, &root.kind, project, name).await;
+            let is_meant = |row: &Row| id.is_empty() || id.eq_ignore_ascii_case(&row.id.to_string());
+            match row {
+                Ok(row) if is_meant(&row) => found.push((root, row.id)),
+                Ok(_) | Err(Error::NotFound { .. }) => not_found.push(root.reference.clone()),
+                Err(error) => return Err(error),
+            }
+        }
+        match not_found.as_slice() {
+            [] => {}
+            _ if self.request.ignore_not_found => {}
+            [only] => return Err(Error::NotFound { kind: only.kind.clone(), name: only.name.clone() }),
+            many => return Err(Error::NotThere(many.iter().map(delete::describe).collect())),
+        }
+        Ok((found, not_found))
+    }
+
+    async fn check(&self, tx: &Transaction<'_>, row: &Row, root: &Root, going: &[Uuid]) -> Result<()> {
+        let (kind, name) = (row.kind.clone(), row.full_name());
+        if !root.etag.is_empty() && root.etag != format!("{}.{}", row.id, row.revision) {
             return Err(Error::Stale { kind, name });
         }
-        let Some(owner) = root.owner_id else { return Ok(()) };
+        let residents = if self.request.orphan { Residents::All } else { Residents::Staying };
+        homes::refuse_if_populated(tx, row, going, residents).await?;
+        let Some(owner) = row.owner_id.filter(|owner| !going.contains(owner)) else { return Ok(()) };
         let owner = read::references(tx, &[owner]).await?.remove(&owner).unwrap_or_default();
         Err(Error::Owned { kind, name, owner: delete::describe(&owner) })
     }
 
-    /// Fails with the names of the kinds that have fields for names of this kind's objects, or whose controllers own some.
-    async fn refuse_if_referenced(&self, tx: &Transaction<'_>, root: &Row) -> Result<()> {
+    /// Fails with the names of the kinds that stay and have fields for names of a kind that goes, or controllers that own some.
+    async fn refuse_referenced_kinds(&self, tx: &Transaction<'_>, closure: &[Row]) -> Result<()> {
+        let going = closure.iter().filter(|row| row.kind == v1::ObjectKind::KIND).collect::<Vec<_>>();
+        if going.is_empty() {
+            return Ok(());
+        }
         // As for a write of a kind: one that refers to this one may be under way.
         statement::execute(tx, "SELECT 1 FROM control_plane FOR UPDATE", &[]).await?;
         let (registry, _) = crate::kinds::registry_of_sound(&self.store.kinds_with(tx, Vec::new()).await?);
-        let refers = |kind: &&Arc<Kind>| {
-            let is_owned = || kind.controllers.iter().any(|controller| controller.owns.contains(&root.name));
-            kind.name != root.name && (kind.references.iter().any(|r| r.kind == root.name) || is_owned())
-        };
-        let users = registry.kinds().filter(refers).map(|kind| format!("{} `{}`", root.kind, kind.name));
-        let users = users.collect::<Vec<_>>();
-        if users.is_empty() {
-            return Ok(());
+        let stays = |kind: &&Arc<Kind>| !going.iter().any(|row| row.name == kind.name);
+        for row in &going {
+            let refers = |kind: &&Arc<Kind>| {
+                let is_owned = || kind.controllers.iter().any(|controller| controller.owns.contains(&row.name));
+                kind.references.iter().any(|reference| reference.kind == row.name) || is_owned()
+            };
+            let users = registry.kinds().filter(stays).filter(refers);
+            let users = users.map(|kind| format!("{} `{}`", row.kind, kind.name)).collect::<Vec<_>>();
+            if !users.is_empty() {
+                return Err(Error::InUse { kind: row.kind.clone(), name: row.name.clone(), users });
+            }
         }
-        Err(Error::InUse { kind: root.kind.clone(), name: root.name.clone(), users })
+        Ok(())
     }
-}
-
-/// Fails with the names of what lives in a project, or is of a kind, that is to go.
-async fn refuse_if_populated(tx: &Transaction<'_>, root: &Row) -> Result<()> {
-    let sql = match root.kind.as_str() {
-        "project" => "SELECT id, kind, project, name FROM objects WHERE project = $1 ORDER BY kind, name",
-        "object-kind" => "SELECT id, kind, project, name FROM objects WHERE kind = $1 ORDER BY project, name",
-        _ => return Ok(()),
-    };
-    let rows = statement::query(tx, sql, &[&root.name]).await?;
-    if rows.is_empty() {
-        return Ok(());
-    }
-    let users = rows.iter().map(|row| delete::describe(&read::reference(row))).collect();
-    Err(Error::InUse { kind: root.kind.clone(), name: root.name.clone(), users })
 }
 
 /// What stays in the clusters: claims and what is marked retain.
-async fn retained(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid]) -> Result<Vec<RetainedResource>> {
+async fn retained(tx: &Transaction<'_>, closure: &[Row], delete_data: bool) -> Result<Vec<RetainedResource>> {
+    let keeping = closure.iter().filter(|row| !delete_data && !row.delete_data).map(|row| row.id).collect::<Vec<_>>();
     let rows = statement::query(
         tx,
         "SELECT i.instance_id, i.api_version, i.kind, i.namespace, i.name,
                 coalesce(r.project || '/' || r.name, i.runtime_id::text) AS runtime
          FROM inventory i LEFT JOIN objects r ON r.id = i.runtime_id
          WHERE i.instance_id = ANY($1) AND i.retained ORDER BY i.instance_id, i.kind, i.namespace, i.name",
-        &[&ids],
+        &[&keeping],
     )
     .await?;
     let instance = |id: Uuid| closure.iter().find(|row| row.id == id).map(Row::reference);
@@ -153,6 +208,7 @@ async fn retained(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid]) -> Result
 /// which would claim that its absence was proved.
 async fn orphan(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid], effects: &mut Effects) -> Result<()> {
     refuse_deleting_users(tx, closure, ids).await?;
+    homes::let_go(tx, closure).await?;
     shared::keep_used(tx, ids).await?;
     let mut freed = BTreeSet::new();
     for row in in_order_of_removal(tx, closure).await? {
@@ -184,6 +240,7 @@ async fn in_order_of_removal(tx: &Transaction<'_>, closure: &[Row]) -> Result<Ve
         for row in &left {
             held.extend(row.owner_id);
             held.extend(delete::targets_of(tx, &[row.id]).await?);
+            held.extend(left.iter().filter(|home| homes::is_home(home, row)).map(|home| home.id));
         }
         let (free, rest): (Vec<Row>, Vec<Row>) = left.into_iter().partition(|row| !held.contains(&row.id));
         if free.is_empty() {

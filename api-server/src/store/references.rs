@@ -125,8 +125,12 @@ impl Plan<'_> {
         if names.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = "SELECT id, name FROM objects WHERE kind = 'object-kind' AND project = '' AND name = ANY($1)";
+        let sql = "SELECT id, name, deleted_at IS NOT NULL AS is_deleting FROM objects
+                   WHERE kind = 'object-kind' AND project = '' AND name = ANY($1)";
         let rows = statement::query(self.tx, sql, &[&names.iter().collect::<Vec<_>>()]).await?;
+        if let Some(deleting) = rows.iter().find(|row| row.get("is_deleting")) {
+            return Err(Error::BeingDeleted { kind: v1::ObjectKind::KIND.into(), name: deleting.get("name") });
+        }
         let is_stored = |name: &str| rows.iter().any(|row| row.get::<_, &str>("name") == name);
         match names.into_iter().find(|name| !is_stored(name)) {
             // Deleted since this server has read the kinds.

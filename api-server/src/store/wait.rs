@@ -23,6 +23,7 @@ const STATES: &str = "
     )
     SELECT o.id, o.owner_id, o.kind, o.project, o.name, o.deleted_at IS NOT NULL AS is_deleting,
            (SELECT c FROM jsonb_path_query(o.status, '$.conditions[*]') c WHERE c ->> 'type' = 'Ready' LIMIT 1) AS ready,
+           coalesce((o.status ->> 'observed_generation')::bigint, 0) >= o.generation AS is_observed,
            EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id) AS is_reconciled,
            EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id AND w.gave_up) AS has_given_up,
            NOT EXISTS (SELECT 1 FROM work w WHERE w.object_id = o.id AND w.done <> w.wanted)
@@ -58,6 +59,7 @@ impl Store {
             settled: true,
             ready: None,
             deleted: true,
+            observed: true,
         });
         states.extend(gone);
         if deleted {
@@ -101,6 +103,7 @@ fn state(row: &Row) -> WaitState {
         settled: row.get("is_settled"),
         ready,
         deleted: row.get("is_deleting"),
+        observed: row.get("is_observed"),
     }
 }
 

@@ -27,10 +27,13 @@ pub struct WriteOptions {
     pub validate_only: bool,
     /// Made up when empty.
     pub request_id: String,
+    /// Why, for the history.
+    pub reason: String,
 }
 
 /// How to delete.
 #[derive(Clone, Debug, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "they are the request's")]
 pub struct DeleteOptions {
     /// Answers what would be deleted and changes nothing.
     pub validate_only: bool,
@@ -40,6 +43,10 @@ pub struct DeleteOptions {
     pub delete_data: bool,
     /// Gives up what can't be reached.
     pub orphan: bool,
+    /// Of many: deletes the others when some are not there.
+    pub ignore_not_found: bool,
+    /// Why, for the history.
+    pub reason: String,
     /// Made up when empty.
     pub request_id: String,
 }
@@ -81,6 +88,7 @@ impl Client {
             object: Some(object),
             validate_only: options.validate_only,
             request_id: or_new(options.request_id),
+            reason: options.reason,
         };
         self.call("Create", request, async |request| self.objects().create(request).await).await
     }
@@ -97,6 +105,7 @@ impl Client {
             update_mask: mask.join(","),
             validate_only: options.validate_only,
             request_id: or_new(options.request_id),
+            reason: options.reason,
         };
         self.call("Update", request, async |request| self.objects().update(request).await).await
     }
@@ -134,8 +143,27 @@ impl Client {
             etag: options.etag,
             delete_data: options.delete_data,
             orphan: options.orphan,
+            reason: options.reason,
         };
         self.call("Delete", request, async |request| self.objects().delete(request).await).await
+    }
+
+    /// Asks for the deletion of many objects and all that they own, all or none; etags are not looked at.
+    pub async fn delete_many(
+        &self,
+        objects: Vec<v1::ObjectReference>,
+        options: DeleteOptions,
+    ) -> Result<v1::DeleteResponse, Error> {
+        let request = v1::DeleteManyRequest {
+            objects,
+            validate_only: options.validate_only,
+            request_id: or_new(options.request_id),
+            delete_data: options.delete_data,
+            orphan: options.orphan,
+            ignore_not_found: options.ignore_not_found,
+            reason: options.reason,
+        };
+        self.call("DeleteMany", request, async |request| self.objects().delete_many(request).await).await
     }
 
     /// What happened lately, newest first.
