@@ -5,8 +5,8 @@ use std::time::Duration;
 use serde_json::json;
 use threeport::json::to_struct;
 use threeport::v1::{
-    BeginItem, BeginRequest, Condition, ControllerReference, FinishItem, NewEvent, SweepRequest, WakeItem, WakeRequest,
-    WatchRequest,
+    self, BeginItem, BeginRequest, Condition, ControllerReference, EventsRequest, FinishItem, NewEvent, SweepRequest,
+    WakeItem, WakeRequest, WatchRequest,
 };
 use uuid::Uuid;
 
@@ -44,6 +44,25 @@ async fn one_replica_holds_an_object_and_a_cause_meanwhile_makes_it_due_again() 
     assert!(!world.finish(one, id, &begun, ended("give_up")).await.accepted);
     assert!(world.finish(other, id, &again, ended("done")).await.accepted);
     assert_eq!(world.begin(one, id).await.outcome, "idle");
+}
+
+#[tokio::test]
+async fn children_that_are_refused_are_told_to_the_objects_reader() {
+    let world = World::new().await;
+    let id = world.create("workload", "web", &[]).await;
+    let replica = world.replica().await;
+    let begun = world.begin(replica, id).await;
+    let child = v1::Object { kind: "project".into(), ..Default::default() };
+    let children = Some(v1::ChildSet { objects: vec![child] });
+    let item = FinishItem { children, conditions: ready("True"), ..ended("done") };
+    let finished = world.finish(replica, id, &begun, item).await;
+    assert!(finished.accepted && finished.child_error.contains("may not own project"), "{finished:?}");
+    let told = world.store.get("workload", "default", "web").await.unwrap();
+    let told = threeport::json::from_struct(told.status.unwrap());
+    assert_eq!(told["conditions"][0]["reason"], "ChildrenRefused", "{told}");
+    let request = EventsRequest { project: "default".into(), ..Default::default() };
+    let events = world.store.events(request).await.unwrap().events;
+    assert!(events[0].reason == "ChildrenRefused" && events[0].note.contains("may not own project"), "{events:?}");
 }
 
 #[tokio::test]

@@ -14,8 +14,10 @@ use super::status::READY;
 use super::work::parse_id;
 use crate::error::{Error, Result};
 
+const CHILDREN_REFUSED: &str = "ChildrenRefused";
+
 /// The end of one reconcile.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Ending {
     pub object: Uuid,
     pub controller: String,
@@ -89,6 +91,22 @@ impl Ending {
             }
         }
         violations
+    }
+
+    /// The same, telling the object's reader that its children were refused.
+    #[must_use]
+    pub fn with_refused_children(&self, why: &str) -> Self {
+        let mut told = self.clone();
+        let message = format!("none of its children was stored: {why}");
+        told.events.push(NewEvent { r#type: "Warning".into(), reason: CHILDREN_REFUSED.into(), note: message.clone() });
+        told.conditions.push(Condition {
+            r#type: READY.into(),
+            status: "False".into(),
+            reason: CHILDREN_REFUSED.into(),
+            message,
+            last_transition_at: None,
+        });
+        told
     }
 
     /// What this controller says of Ready, if anything.

@@ -1,5 +1,6 @@
 //! Finish: ends reconciles, each in one transaction of its own. A stale epoch is refused and stores nothing.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::SystemTime;
@@ -24,6 +25,13 @@ use crate::error::{Error, Result};
 const BATCH: usize = 100;
 /// Transactions of one request at the same time.
 const CONCURRENCY: usize = 4;
+
+/// Why the children of a Finish were not stored, none of them.
+struct Refusal {
+    message: String,
+    /// To the object's reader; what passes by itself isn't.
+    is_told: bool,
+}
 
 impl Store {
     /// Stores status, events, children, inventory and the next look of each.
@@ -66,11 +74,15 @@ impl Store {
     }
 
     async fn end(&self, tx: &Transaction<'_>, replica: Uuid, ending: &Ending, cause: &Cause) -> Result<FinishResult> {
-        let seen = Held::look(tx, replica, ending).await?;
+        let mut seen = Held::look(tx, replica, ending).await?;
         let is_cleaned = ending.cleaned_up && seen.row.is_deleting();
         let mut effects = Effects::default();
-        let child_error =
-            if is_cleaned { None } else { self.store_children(tx, &seen.row, ending, &mut effects).await? };
+        let refusal = if is_cleaned { None } else { self.store_children(tx, &seen.row, ending, &mut effects).await? };
+        let ending = &*match &refusal {
+            Some(refusal) if refusal.is_told => Cow::Owned(ending.with_refused_children(&refusal.message)),
+            _ => Cow::Borrowed(ending),
+        };
+        seen.hear(ending);
         self.wake_concerned(tx, &seen, ending, cause, &mut effects).await?;
         let going = if is_cleaned || ending.is_pruned() {
             lock_going(tx, &seen.row, is_cleaned).await?
@@ -85,7 +97,7 @@ impl Store {
             remove_work(tx, ending).await?;
             delete::collect(tx, BTreeSet::from([held.row.id]), &mut effects).await?;
         } else {
-            let outcome = if child_error.is_some() { Outcome::Retry } else { ending.outcome };
+            let outcome = if refusal.is_some() { Outcome::Retry } else { ending.outcome };
             self.store_status(tx, &held, ending, &mut effects).await?;
             let next = next_look(outcome, ending.wanted, held.standing, rand::random());
             store_work(tx, &held, ending, next).await?;
@@ -94,7 +106,8 @@ impl Store {
             }
         }
         effects::settle(tx, cause, effects).await?;
-        Ok(FinishResult { accepted: true, child_error: child_error.unwrap_or_default() })
+        let child_error = refusal.map(|refusal| refusal.message).unwrap_or_default();
+        Ok(FinishResult { accepted: true, child_error })
     }
 
     /// Names all that is to be woken before any work is locked: their rows are then locked in one order.
@@ -123,7 +136,7 @@ impl Store {
         owner: &Row,
         ending: &Ending,
         effects: &mut Effects,
-    ) -> Result<Option<String>> {
+    ) -> Result<Option<Refusal>> {
         let Some(objects) = &ending.children else { return Ok(None) };
         if let Some(refusal) = self.refuse_children(owner, ending, objects) {
             return Ok(Some(refusal));
@@ -145,21 +158,26 @@ impl Store {
             Err(error) if is_retryable(&error) || matches!(error, Error::Database(_) | Error::Corrupt(_)) => Err(error),
             Err(error) => {
                 tx.batch_execute("ROLLBACK TO SAVEPOINT children").await?;
-                Ok(Some(error.to_string()))
+                // Who is on its way out makes room by itself.
+                let is_told = !matches!(error, Error::BeingDeleted { .. });
+                Ok(Some(Refusal { message: error.to_string(), is_told }))
             }
         }
     }
 
     /// Why children are not even tried, if so.
-    fn refuse_children(&self, owner: &Row, ending: &Ending, objects: &[Object]) -> Option<String> {
+    fn refuse_children(&self, owner: &Row, ending: &Ending, objects: &[Object]) -> Option<Refusal> {
         if owner.is_deleting() && !objects.is_empty() {
-            return Some(format!("{} `{}` is being deleted and can't own new objects", owner.kind, owner.full_name()));
+            let message = format!("{} `{}` is being deleted and can't own new objects", owner.kind, owner.full_name());
+            return Some(Refusal { message, is_told: false });
         }
         let registry = self.registry();
         let controllers = registry.get(&owner.kind).map(|kind| kind.controllers.as_slice()).unwrap_or_default();
         let owns = controllers.iter().find(|controller| controller.name == ending.controller).map(|found| &found.owns);
         let foreign = objects.iter().find(|object| !owns.is_some_and(|owns| owns.contains(&object.kind)))?;
-        Some(format!("controller `{}` may not own {}; list that kind in what it owns", ending.controller, foreign.kind))
+        let message =
+            format!("controller `{}` may not own {}; list that kind in what it owns", ending.controller, foreign.kind);
+        Some(Refusal { message, is_told: true })
     }
 
     async fn store_status(

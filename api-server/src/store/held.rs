@@ -59,6 +59,13 @@ impl Held {
         Self::of(self.row, &work, replica, ending)
     }
 
+    /// Takes what this controller says of Ready now.
+    pub fn hear(&mut self, ending: &Ending) {
+        for view in self.views.iter_mut().filter(|view| view.controller == ending.controller) {
+            view.ready = ending.ready().or_else(|| view.ready.take());
+        }
+    }
+
     /// Fails unless the lease is this replica's.
     fn of(row: Row, work: &[tokio_postgres::Row], replica: Uuid, ending: &Ending) -> Result<Self> {
         let is_own = |stored: &&tokio_postgres::Row| {
