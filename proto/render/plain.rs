@@ -60,7 +60,7 @@ fn main_process(part: &Part, spec: &WorkloadSpec) -> Value {
         container["volumeMounts"] =
             mounts.map(|(claim, v)| json!({ "name": claim["metadata"]["name"], "mountPath": v.path })).collect();
     }
-    let mut workload = workload(part, workload_kind(spec), &pod(part, &container, !claims.is_empty()));
+    let mut workload = workload(part, workload_kind(spec), &pod(part, spec, &container, !claims.is_empty()));
     // With an autoscaler the number is its own: writing it here would set it back.
     if spec.autoscale.is_none() {
         workload["spec"]["replicas"] = json!(spec.replicas.unwrap_or(1));
@@ -76,7 +76,7 @@ fn main_process(part: &Part, spec: &WorkloadSpec) -> Value {
 fn side_process(part: &Part, line: &str, spec: &WorkloadSpec) -> Value {
     let mut container = container(part, spec);
     container["command"] = json!(words(line).unwrap_or_else(|| vec![line.to_owned()]));
-    let mut workload = workload(part, "Deployment", &pod(part, &container, false));
+    let mut workload = workload(part, "Deployment", &pod(part, spec, &container, false));
     workload["spec"]["replicas"] = json!(1);
     workload
 }

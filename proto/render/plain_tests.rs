@@ -17,6 +17,20 @@ fn kinds(resources: &[Resource]) -> Vec<String> {
 }
 
 #[test]
+fn root_is_refused_unless_it_is_asked_for() {
+    let security = |spec: Value| {
+        let (_, resources) = manifest(spec);
+        let pods = resources.iter().filter(|resource| resource.kind() == "Deployment");
+        let pods = pods.map(|pod| pod.value["spec"]["template"]["spec"]["securityContext"].clone());
+        pods.map(|security| (security["runAsNonRoot"].clone(), security["runAsUser"].clone())).collect::<Vec<_>>()
+    };
+    assert_eq!(security(json!({ "image": "a" })), [(json!(true), Value::Null)]);
+    assert_eq!(security(json!({ "image": "a", "run_as_user": 0 })), [(json!(false), json!(0))]);
+    let spec = json!({ "image": "a", "run_as_user": 101, "processes": { "worker": "work" } });
+    assert_eq!(security(spec), [(json!(true), json!(101)), (json!(true), json!(101))]);
+}
+
+#[test]
 #[expect(clippy::too_many_lines, reason = "one snapshot")]
 fn a_server_gets_all_it_needs() {
     let (text, resources) = manifest(

@@ -21,6 +21,7 @@ pub fn given(workload: &WorkloadSpec) -> Vec<&'static str> {
         ("env", !workload.env.is_empty()),
         ("volumes", !workload.volumes.is_empty()),
         ("processes", !workload.processes.is_empty()),
+        ("run_as_user", workload.run_as_user.is_some()),
     ];
     fields.into_iter().filter(|(_, is_given)| *is_given).map(|(name, _)| name).collect()
 }
@@ -50,6 +51,9 @@ pub fn check(name: &str, workload: &WorkloadSpec) -> Vec<Violation> {
         }
         Some(autoscale) => check_autoscale(autoscale, &mut found),
         None => {}
+    }
+    if workload.run_as_user.is_some_and(|user| !(0..=i64::from(i32::MAX)).contains(&user)) {
+        found.add("run_as_user", "is out of range; choose a user id of 0 (root) to 2147483647");
     }
     let resources = workload.resources.clone().unwrap_or_default();
     let quantities = [

@@ -152,7 +152,8 @@ fn container_trouble(container: &Value) -> Option<(String, String)> {
     let name = text(&container["name"]);
     let waiting = &container["state"]["waiting"];
     let told = |reason: &str| {
-        Some((reason.to_owned(), format!("container `{name}`: {}", or(text(&waiting["message"]), reason))))
+        let message = or(text(&waiting["message"]), reason);
+        Some((reason.to_owned(), format!("container `{name}`: {message}{}", advice(reason, message))))
     };
     match text(&waiting["reason"]) {
         // The two take turns.
@@ -182,6 +183,15 @@ fn crash(container: &Value) -> Option<(String, String)> {
             Some(("CrashLoopBackOff".into(), format!("container `{name}` keeps ending")))
         }
         (None, _) => None,
+    }
+}
+
+/// What to do where the cluster only says what is wrong.
+fn advice(reason: &str, message: &str) -> &'static str {
+    if reason == "CreateContainerConfigError" && message.contains("runAsNonRoot") {
+        "; use an image that runs without root, or set `run_as_user` on the workload (0 is root)"
+    } else {
+        ""
     }
 }
 
@@ -245,5 +255,9 @@ mod tests {
         let pod_status = json!({ "phase": "Pending", "containerStatuses": [{ "name": "web", "state": { "waiting": { "reason": "ImagePullBackOff", "message": "no such image" } } }] });
         let health = pod(&json!({ "status": pod_status }));
         assert_eq!((health.state, health.message.as_str()), (State::Unhealthy, "container `web`: no such image"));
+        let waiting = json!({ "reason": "CreateContainerConfigError", "message": "container has runAsNonRoot and image will run as root" });
+        let pod_status =
+            json!({ "phase": "Pending", "containerStatuses": [{ "name": "web", "state": { "waiting": waiting } }] });
+        assert!(pod(&json!({ "status": pod_status })).message.contains("set `run_as_user`"));
     }
 }

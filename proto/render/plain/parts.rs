@@ -127,9 +127,13 @@ pub fn serve(container: &mut Value, port: u32, health_path: &str) {
     container["livenessProbe"] = probe(10, 6);
 }
 
-/// A pod template: not root, spread over nodes and zones where that is possible.
-pub fn pod(part: &Part, container: &Value, has_disks: bool) -> Value {
-    let mut security = json!({ "runAsNonRoot": true, "seccompProfile": { "type": "RuntimeDefault" } });
+/// A pod template: not root unless that is asked for, spread over nodes and zones where that is possible.
+pub fn pod(part: &Part, spec: &WorkloadSpec, container: &Value, has_disks: bool) -> Value {
+    let is_root = spec.run_as_user == Some(0);
+    let mut security = json!({ "runAsNonRoot": !is_root, "seccompProfile": { "type": "RuntimeDefault" } });
+    if let Some(user) = spec.run_as_user {
+        security["runAsUser"] = user.into();
+    }
     if has_disks {
         security["fsGroup"] = DISK_GROUP.into();
         security["fsGroupChangePolicy"] = "OnRootMismatch".into();
