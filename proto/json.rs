@@ -3,14 +3,15 @@
 use std::collections::HashMap;
 
 use prost::{Message, Name};
-use prost_reflect::{DeserializeOptions, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, SerializeOptions};
+use prost_reflect::{DeserializeOptions, DynamicMessage, MessageDescriptor, SerializeOptions};
 use prost_types::value::Kind as StructKind;
-use serde_json::{Map, Value};
+use serde_json::Value;
 use tonic::{Code, Status};
 use tonic_types::{ErrorDetails, FieldViolation, StatusExt};
 
-use crate::wanted::wanted;
 use crate::{bounded, spelling};
+
+mod check;
 
 /// One thing wrong with a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,19 +83,19 @@ pub fn dynamic_from_json(descriptor: MessageDescriptor, json: Value) -> Result<D
     DynamicMessage::deserialize_with_options(descriptor, json, &DeserializeOptions::new().deny_unknown_fields(false))
 }
 
-/// Reads JSON strictly: every unknown field, wrong type and NUL is a violation below `path`.
+/// Reads JSON strictly: every unknown field, wrong type and NUL is a violation below `path`. Numbers may come as texts, as
+/// protobuf's JSON has it.
 pub fn parse(descriptor: &MessageDescriptor, json: &Value, path: &str) -> Result<DynamicMessage, Vec<Violation>> {
-    let mut violations = Vec::new();
-    check_message(descriptor, json, path, &mut violations);
-    if !violations.is_empty() {
-        return Err(violations);
-    }
-    DynamicMessage::deserialize_with_options(
-        descriptor.clone(),
-        json.clone(),
-        &DeserializeOptions::new().deny_unknown_fields(true),
-    )
-    .map_err(|error| vec![Violation::new(path, error.to_string())])
+    check::Check::new(check::Numbers::AlsoAsTexts).parse(descriptor, json, path)
+}
+
+/// The same for what a person wrote: a text is no number there, but for 64-bit integers, which are printed as texts.
+pub fn parse_document(
+    descriptor: &MessageDescriptor,
+    json: &Value,
+    path: &str,
+) -> Result<DynamicMessage, Vec<Violation>> {
+    check::Check::new(check::Numbers::AsNumbers).parse(descriptor, json, path)
 }
 
 /// Fails with the path of every NUL in a string: Postgres can't store it.
@@ -125,82 +126,12 @@ pub fn join(path: &str, name: &str) -> String {
     if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
-fn check_message(descriptor: &MessageDescriptor, json: &Value, path: &str, violations: &mut Vec<Violation>) {
-    let Value::Object(fields) = json else {
-        violations.push(Violation::new(
-            path,
-            format!("expected an object with fields of {}, found {}", descriptor.name(), type_of(json)),
-        ));
-        return;
-    };
-    for (name, value) in fields {
-        let place = join(path, name);
-        match descriptor.get_field_by_name(name).or_else(|| descriptor.get_field_by_json_name(name)) {
-            Some(field) => check_field(&field, value, &place, violations),
-            None => violations.push(Violation::new(place, unknown_field(descriptor, name))),
-        }
-    }
-}
-
-fn check_field(field: &FieldDescriptor, json: &Value, path: &str, violations: &mut Vec<Violation>) {
-    if json.is_null() && !is_any_value(field) {
-        return;
-    }
-    match (message_of(field), json) {
-        (_, Value::Array(items)) if field.is_list() => {
-            for (index, item) in items.iter().enumerate() {
-                let place = format!("{path}[{index}]");
-                match message_of(field) {
-                    Some(message) => check_message(&message, item, &place, violations),
-                    None => check_leaf(field, Value::Array(vec![item.clone()]), &place, violations),
-                }
-            }
-        }
-        (Some(message), _) if !field.is_list() && !field.is_map() => check_message(&message, json, path, violations),
-        _ => check_leaf(field, json.clone(), path, violations),
-    }
-}
-
-/// The message to look into; none for scalars, maps and the well-known types with a JSON form of their own.
-fn message_of(field: &FieldDescriptor) -> Option<MessageDescriptor> {
-    match field.kind() {
-        Kind::Message(message) if !field.is_map() && message.package_name() != "google.protobuf" => Some(message),
-        _ => None,
-    }
-}
-
-fn is_any_value(field: &FieldDescriptor) -> bool {
-    matches!(field.kind(), Kind::Message(message) if message.full_name() == "google.protobuf.Value")
-}
-
-fn check_leaf(field: &FieldDescriptor, json: Value, path: &str, violations: &mut Vec<Violation>) {
-    check_nul(&json, path, violations);
-    let found = type_of(&json);
-    let lone = Value::Object(Map::from_iter([(field.name().to_owned(), json)]));
-    let options = DeserializeOptions::new().deny_unknown_fields(true);
-    if DynamicMessage::deserialize_with_options(field.parent_message().clone(), lone, &options).is_err() {
-        // The value itself may be a secret.
-        violations.push(Violation::new(path, format!("must be {}; this is {found}", wanted(field))));
-    }
-}
-
 /// What is said of a name that is no field of a message.
 pub fn unknown_field(descriptor: &MessageDescriptor, name: &str) -> String {
     let known = descriptor.fields().map(|field| field.name().to_owned()).collect::<Vec<_>>();
     match spelling::closest(name, &known) {
         Some(near) => format!("unknown field; did you mean `{near}`?"),
         None => format!("unknown field; {} has {}", descriptor.name(), known.join(", ")),
-    }
-}
-
-fn type_of(json: &Value) -> &'static str {
-    match json {
-        Value::Null => "null",
-        Value::Bool(_) => "a boolean",
-        Value::Number(_) => "a number",
-        Value::String(_) => "a string",
-        Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
     }
 }
 

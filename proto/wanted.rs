@@ -6,14 +6,15 @@ use prost_reflect::{FieldDescriptor, Kind};
 pub fn wanted(field: &FieldDescriptor) -> String {
     match field.kind() {
         Kind::Message(entry) if field.is_map() => {
-            format!("a map to {}", of_kind(&entry.map_entry_value_field().kind()))
+            format!("a map to {}", wanted_of(&entry.map_entry_value_field().kind()))
         }
-        kind if field.is_list() => format!("a list, each {}", of_kind(&kind)),
-        kind => of_kind(&kind),
+        kind if field.is_list() => format!("a list, each {}", wanted_of(&kind)),
+        kind => wanted_of(&kind),
     }
 }
 
-fn of_kind(kind: &Kind) -> String {
+/// The same for one value of a list or a map.
+pub fn wanted_of(kind: &Kind) -> String {
     match kind {
         Kind::Int32 | Kind::Sint32 | Kind::Sfixed32 => format!("a whole number from {} to {}", i32::MIN, i32::MAX),
         Kind::Uint32 | Kind::Fixed32 => format!("a whole number from 0 to {}", u32::MAX),

@@ -1,5 +1,6 @@
 //! Changes resources by the patches of an instance.
 
+use json_patch::{PatchError, PatchErrorKind};
 use serde_json::Value;
 
 use super::merge::merge;
@@ -70,7 +71,19 @@ fn apply_one(resources: &mut [Resource], patch: &Patch) -> Result<(), String> {
 
 fn json_patch_resource(resource: &mut Resource, operations: &[JsonPatchOperation]) -> Result<(), String> {
     let operations = operations.iter().map(json_operation).collect::<Result<Vec<_>, _>>()?;
-    json_patch::patch(&mut resource.value, &operations).map_err(|error| error.to_string())
+    json_patch::patch(&mut resource.value, &operations).map_err(|error| failed(&error))
+}
+
+fn failed(error: &PatchError) -> String {
+    let (place, path) = (format!("json_patch[{}]", error.operation), &error.path);
+    match error.kind {
+        PatchErrorKind::TestFailed => format!("{place}: `test` finds another value at `{path}`"),
+        PatchErrorKind::InvalidFromPointer => format!("{place}: `from` leads nowhere; name a field that is there"),
+        PatchErrorKind::InvalidPointer => {
+            format!("{place}: path `{path}` leads nowhere; name a field that is there, or add what is around it first")
+        }
+        _ => format!("{place}: {}", error.kind),
+    }
 }
 
 /// The operation as the crate knows it, which checks it by RFC 6902.

@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 pub const MAX_OBJECTS: usize = 500;
 const MAX_SPEC: usize = 1 << 20;
 const MAX_ENTRIES: usize = 64;
+const MAX_NAME: usize = 63;
 const MAX_KEY: usize = 317;
 const MAX_LABEL: usize = 256;
 const MAX_ANNOTATION: usize = 64 << 10;
@@ -149,6 +150,10 @@ fn check_entries(entries: &HashMap<String, String>, place: &str, longest: usize,
 fn dns_label_wanted(found: &str) -> String {
     if found.is_empty() {
         return "missing; give 1 to 63 of a-z, 0-9 and -".into();
+    }
+    if found.chars().count() > MAX_NAME {
+        let length = found.chars().count();
+        return format!("is too long: {length} characters, and a name has at most {MAX_NAME}; shorten it");
     }
     format!("{found:?} is not 1 to 63 of a-z, 0-9 and -, beginning and ending with a letter or digit")
 }

@@ -8,6 +8,7 @@ use base64::Engine;
 use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 use threeport::json::{Violation, join};
+use threeport::spelling::closest;
 
 /// The largest file taken.
 const LIMIT: u64 = 1024 * 1024;
@@ -52,7 +53,12 @@ fn resolve_value(kind: &Kind, json: &mut Value, path: &str, base: &Path, wrong: 
         Kind::Message(message) => return resolve(message, json, path, base, wrong),
         _ => return,
     };
-    let Some(name) = reference(json) else { return };
+    let Some(name) = reference(json) else {
+        if let Some(key) = misspelt(json) {
+            wrong.push(Violation::new(join(path, key), "unknown key; did you mean `file`?"));
+        }
+        return;
+    };
     match read(&base.join(name), is_bytes) {
         Ok(content) => *json = Value::String(content),
         Err(why) => wrong.push(Violation::new(path, format!("file `{name}` {why}"))),
@@ -62,6 +68,13 @@ fn resolve_value(kind: &Kind, json: &mut Value, path: &str, base: &Path, wrong: 
 fn reference(json: &Value) -> Option<&str> {
     let fields = json.as_object()?;
     if fields.len() == 1 { fields.get("file")?.as_str() } else { None }
+}
+
+/// The key of what was meant as a reference, where only a text could stand.
+fn misspelt(json: &Value) -> Option<&str> {
+    let fields = json.as_object().filter(|fields| fields.len() == 1)?;
+    let key = fields.keys().next()?;
+    closest(key, &["file".to_owned()]).map(|_| key.as_str())
 }
 
 fn read(path: &Path, is_bytes: bool) -> Result<String, String> {

@@ -157,7 +157,7 @@ impl<'a> Reader<'a> {
             }
             _ => {}
         }
-        match json::parse(&json::descriptor::<ObjectMeta>(), &Value::Object(meta), "") {
+        match json::parse_document(&json::descriptor::<ObjectMeta>(), &Value::Object(meta), "") {
             Ok(message) => message.transcode_to().ok(),
             Err(violations) => {
                 wrong.extend(violations);
@@ -168,7 +168,13 @@ impl<'a> Reader<'a> {
 }
 
 fn check_keys(fields: &Map<String, Value>, wrong: &mut Vec<Violation>) {
-    if fields.contains_key("apiVersion") {
+    if let Some(version) = fields.get("apiVersion").and_then(Value::as_str) {
+        if version.contains("threeport") {
+            let advice =
+                "Threeport documents have `version: v1` and no `metadata`: `name` and `labels` stand beside `kind`";
+            wrong.push(Violation::new("apiVersion", advice));
+            return;
+        }
         let advice = "this is a Kubernetes manifest; put it into `spec.manifest` of a workload";
         wrong.push(Violation::new("apiVersion", advice));
         return;
@@ -203,7 +209,7 @@ fn spec(kind: &Kind, fields: &Map<String, Value>, base: &Path, wrong: &mut Vec<V
     if wrong.len() > before {
         return None;
     }
-    match json::parse(&descriptor, &spec, "spec") {
+    match json::parse_document(&descriptor, &spec, "spec") {
         Ok(message) => Some(dynamic_to_json(&message)),
         Err(violations) => {
             wrong.extend(violations);
