@@ -22,7 +22,7 @@ spec:
     spec: {{containers: [{{name: store, image: 'redis:7'}}]}}
   volumeClaimTemplates:
   - metadata: {{name: data}}
-    spec: {{storageClassName: disks-{tag}, accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
+    spec: {{accessModes: [ReadWriteOnce], resources: {{requests: {{storage: 1Gi}}}}}}
 ---
 apiVersion: v1
 kind: ConfigMap
@@ -31,19 +31,6 @@ data: {{a: b}}
 "
     );
     manifests(&[&going(tag), &store])
-}
-
-/// Disks for the claims of stateful sets: the sandbox makes none.
-async fn provide_disks(system: &System, count: usize) {
-    for _ in 0..count {
-        let spec = json!({
-            "storageClassName": format!("disks-{}", system.tag), "capacity": { "storage": "1Gi" },
-            "accessModes": ["ReadWriteOnce"], "hostPath": { "path": "/nowhere" },
-        });
-        let meta = json!({ "name": format!("disk-{}", &random()[..8]) });
-        let disk = json!({ "apiVersion": "v1", "kind": "PersistentVolume", "metadata": meta, "spec": spec });
-        system.cluster.create("/api/v1/persistentvolumes", &disk).await;
-    }
 }
 
 fn going(tag: &str) -> String {
@@ -91,7 +78,6 @@ async fn a_deleted_workload_leaves_no_trace_in_the_cluster_and_only_history_in_t
 async fn claims_and_what_is_marked_stay_and_are_listed() {
     let system = System::start().await;
     let tag = system.tag.clone();
-    provide_disks(&system, 2).await;
     let documents = [definition("store", &keeping(&tag)), instance(&format!("one-{tag}"), "store")];
     system.tptctl.apply(&file(&documents), &["--wait"]).await.ok();
     let instance = system.api.wait_ready("workload-instance", &format!("one-{tag}")).await;
@@ -125,6 +111,23 @@ async fn claims_and_what_is_marked_stay_and_are_listed() {
         when(left == expected, format!("{left:#?}"))
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_workload_with_volumes_turns_ready_and_the_answer_says_how_to_remove_what_stays() {
+    let system = System::start().await;
+    let name = format!("store-{}", system.tag);
+    let spec = json!({ "image": "redis:7", "volumes": [{ "path": "/data", "size": "1Gi" }] });
+    system.tptctl.apply(&file(&[document("workload", &name, spec)]), &["--wait"]).await.ok();
+    let instance = system.api.get("workload-instance", &format!("{name}-default")).await;
+    let namespace = instance["status"]["namespace"].as_str().unwrap();
+    let deleted = system.tptctl.run(&["delete", "workload", &name, "--wait"]).await.ok();
+    let line = format!("kubectl -n {namespace} delete persistentvolumeclaim/data-{name}-0");
+    assert!(deleted.stdout.contains(&line), "{deleted:#?}");
+    let claims = system.cluster.list(&format!("/api/v1/namespaces/{namespace}/persistentvolumeclaims")).await;
+    assert_eq!(claims[0]["status"]["phase"], "Bound", "{claims:#?}");
+    let events = system.tptctl.run(&["events", "workload-instance", &format!("{name}-default")]).await.ok();
+    assert!(events.stdout.contains(&line), "{events:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -2,6 +2,9 @@
 
 mod certificates;
 
+use std::fs::Permissions;
+use std::io::ErrorKind;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
@@ -86,6 +89,12 @@ pub fn kubeconfig_path(directory: &Path) -> PathBuf {
     directory.join("kubeconfig")
 }
 
+/// What to type to look into the sandbox in `directory`.
+pub fn kubectl_line(directory: &Path) -> Result<String> {
+    let (kubectl, kubeconfig) = (servers::kubectl()?, kubeconfig_path(directory));
+    Ok(format!("{} --kubeconfig {} get pods --all-namespaces", kubectl.display(), kubeconfig.display()))
+}
+
 /// How to run it, in the order of its start; writes keys, certificates and configuration at first.
 pub fn specs(directory: &Path, programs: &Kubernetes, ports: Ports) -> Result<Vec<ProcessSpec>> {
     directories::create(directory)?;
@@ -94,8 +103,9 @@ pub fn specs(directory: &Path, programs: &Kubernetes, ports: Ports) -> Result<Ve
     let authority = certificates::ensure(directory)?;
     let kubeconfig = kubeconfig_path(directory);
     secret::write(&kubeconfig, &kubeconfig_text(ports.api, &authority, &token))?;
-    let node = directory.join("node.yaml");
-    std::fs::write(&node, NODE).with_context(|| format!("writing {}", node.display()))?;
+    let furniture = directory.join("furniture.yaml");
+    std::fs::write(&furniture, FURNITURE).with_context(|| format!("writing {}", furniture.display()))?;
+    share_volumes(Path::new(VOLUMES))?;
     let with_kubectl = |arguments: &[&str]| Readiness::Program {
         program: programs.kubectl.clone(),
         arguments: [&["--kubeconfig", &kubeconfig.display().to_string()], arguments]
@@ -109,7 +119,7 @@ pub fn specs(directory: &Path, programs: &Kubernetes, ports: Ports) -> Result<Ve
         api_server(directory, programs, ports).ready_when(with_kubectl(&["get", "--raw", "/readyz"])),
         controller_manager(directory, programs),
         scheduler(directory, programs),
-        kwok(directory, programs).ready_when(with_kubectl(&["apply", "-f", &node.display().to_string()])),
+        kwok(directory, programs).ready_when(with_kubectl(&["apply", "-f", &furniture.display().to_string()])),
     ])
 }
 
@@ -154,7 +164,7 @@ fn controller_manager(directory: &Path, programs: &Kubernetes) -> ProcessSpec {
         ])
         .arguments(["--use-service-account-credentials=true", "--root-ca-file", certificates::AUTHORITY])
         .arguments(["--leader-elect=false", "--secure-port=0", "--kube-api-qps", "500", "--kube-api-burst", "1000"])
-        .arguments(["--concurrent-namespace-syncs", "100"])
+        .arguments(["--concurrent-namespace-syncs", "100", "--enable-hostpath-provisioner=true"])
         // Pods of a node whose heartbeat is late are marked unready, and only a kubelet would mark them ready again.
         .arguments(["--node-monitor-grace-period", "8760h"])
 }
@@ -187,8 +197,27 @@ current-context: sandbox
     )
 }
 
-const NODE: &str = r#"apiVersion: v1
+/// Where the controller manager makes the folders of volumes; the place is its own choice.
+const VOLUMES: &str = "/tmp/hostpath_pv";
+
+/// Whoever starts a sandbox first makes the folder for all users of the machine, as `/tmp` itself is.
+fn share_volumes(folder: &Path) -> Result<()> {
+    match std::fs::create_dir(folder) {
+        Ok(()) => std::fs::set_permissions(folder, Permissions::from_mode(0o1777))
+            .with_context(|| format!("sharing {}", folder.display())),
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(error).with_context(|| format!("creating {}", folder.display())),
+    }
+}
+
+/// A node, and a class of storage for claims that name none.
+const FURNITURE: &str = r#"apiVersion: v1
 kind: Node
 metadata: {name: node-1, annotations: {kwok.x-k8s.io/node: fake}, labels: {kubernetes.io/os: linux, kubernetes.io/arch: amd64, type: kwok}}
 status: {allocatable: {cpu: "6400", memory: 25600Gi, pods: "50000"}, capacity: {cpu: "6400", memory: 25600Gi, pods: "50000"}}
+---
+apiVersion: storage.k8s.io/v1
+kind: StorageClass
+metadata: {name: sandbox, annotations: {storageclass.kubernetes.io/is-default-class: "true"}}
+provisioner: kubernetes.io/host-path
 "#;
