@@ -46,7 +46,8 @@ fn demo() -> anyhow::Result<()> {
     tptctl.run(["get", "workload-instances"])?;
 
     say("\n== another application, without writing a document");
-    tptctl.run(["deploy", "api", "--image", "nginx:1.29", "--port", "80", "--replicas", "2", "--wait"])?;
+    let image = ["--image", "nginxinc/nginx-unprivileged:1.29", "--port", "8080"];
+    tptctl.run([&["deploy", "api"], &image[..], &["--replicas", "2", "--wait"]].concat())?;
 
     say("\n== a change: only what differs is written");
     tptctl.run([

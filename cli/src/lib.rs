@@ -6,6 +6,7 @@ mod differences;
 pub mod error;
 mod kubectl;
 pub mod local;
+mod named;
 pub mod session;
 mod table;
 pub mod terminal;
@@ -59,7 +60,7 @@ impl Cli {
             // The reader has seen enough, as `| head` does.
             Err(error) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,
             Err(error) => {
-                terminal.note(format_args!("error: {error:#}"));
+                terminal.note(format_args!("error: {}", error::told(&error)));
                 ExitCode::from(error::exit_code(&error))
             }
         }

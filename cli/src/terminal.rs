@@ -74,10 +74,10 @@ impl Terminal {
         }
     }
 
-    /// Asks a question whose safe answer is no; where nobody can be asked, the answer is `otherwise`.
-    pub fn confirm(&self, question: &str, otherwise: bool) -> bool {
+    /// Asks a question whose safe answer is no; no answer where nobody can be asked.
+    pub fn confirm(&self, question: &str) -> Option<bool> {
         if !self.can_ask {
-            return otherwise;
+            return None;
         }
         self.settle();
         {
@@ -86,7 +86,7 @@ impl Terminal {
         }
         let mut answer = String::new();
         let _ = std::io::stdin().lock().read_line(&mut answer);
-        matches!(answer.trim(), "y" | "Y" | "yes")
+        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
     }
 
     /// A word in the color of what it says, where colors are shown.

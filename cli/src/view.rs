@@ -48,7 +48,7 @@ pub struct Width {
 pub fn headings(kind: &Kind, width: Width) -> Vec<String> {
     let mut titles: Vec<String> = width.has_project.then(|| "PROJECT".to_owned()).into_iter().collect();
     titles.push("NAME".into());
-    titles.extend(columns(kind, width).map(|column| column.title.clone()));
+    titles.extend(columns(kind, width).into_iter().map(|column| column.title));
     titles.push("AGE".into());
     if width.is_wide {
         titles.extend(["GENERATION", "OWNER", "LABELS"].map(str::to_owned));
@@ -62,7 +62,7 @@ pub fn cells(kind: &Kind, object: &v1::Object, width: Width) -> Vec<String> {
     let json = json(object);
     let mut cells: Vec<String> = width.has_project.then(|| meta.project.clone()).into_iter().collect();
     cells.push(meta.name.clone());
-    cells.extend(columns(kind, width).map(|column| cell(&json, &column.field)));
+    cells.extend(columns(kind, width).iter().map(|column| cell(&json, &column.field)));
     cells.push(since(meta.created_at.as_ref()));
     if width.is_wide {
         let labels: Vec<String> = json["meta"]["labels"]
@@ -76,8 +76,13 @@ pub fn cells(kind: &Kind, object: &v1::Object, width: Width) -> Vec<String> {
     cells
 }
 
-fn columns(kind: &Kind, width: Width) -> impl Iterator<Item = &v1::TableColumn> {
-    kind.columns.iter().filter(move |column| width.is_wide || !column.wide.unwrap_or(false))
+/// Its own; a kind without any that is reconciled shows whether it is ready.
+fn columns(kind: &Kind, width: Width) -> Vec<v1::TableColumn> {
+    if kind.columns.is_empty() && !kind.controllers.is_empty() {
+        let column = |field: &str| v1::TableColumn { title: field.to_uppercase(), field: field.into(), wide: None };
+        return ["ready", "reason"].map(column).into();
+    }
+    kind.columns.iter().filter(|column| width.is_wide || !column.wide.unwrap_or(false)).cloned().collect()
 }
 
 /// The value of a column: a path below the object, or `ready` and `reason` of its Ready condition.
@@ -158,5 +163,14 @@ pub mod tests {
         default   web-us        web          eu        web-0123456789   Healthy   True (changing)   Healthy   -     3            -       -
         default   new           -            -         -                -         Unknown           -         -     3            -       -
         ");
+    }
+
+    #[test]
+    fn a_kind_without_columns_shows_whether_it_is_ready() {
+        let mut kind = Kind::clone(Registry::built_in().get("workload").unwrap());
+        kind.columns.clear();
+        assert_eq!(headings(&kind, Width::default()), ["NAME", "READY", "REASON", "AGE"]);
+        kind.controllers.clear();
+        assert_eq!(headings(&kind, Width::default()), ["NAME", "AGE"]);
     }
 }

@@ -121,9 +121,14 @@ impl Contexts {
                 Context { name: String::new(), project: default_project(), ..Context::default() }
             }
             None if wanted.is_empty() => {
-                return Err(Error::Configuration(
-                    "no context is chosen; run `tptctl up`, or set THREEPORT_SERVER and THREEPORT_TOKEN".into(),
-                ));
+                let advice = match self.contexts.as_slice() {
+                    [] => "run `tptctl up`, or set THREEPORT_SERVER and THREEPORT_TOKEN".to_owned(),
+                    known => {
+                        let names = known.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");
+                        format!("choose one with `tptctl context use NAME`; there are: {names}")
+                    }
+                };
+                return Err(Error::Configuration(format!("no context is chosen; {advice}")));
             }
             None => {
                 let known = self.contexts.iter().map(|context| context.name.as_str()).collect::<Vec<_>>().join(", ");

@@ -199,5 +199,5 @@ async fn a_runtime_that_is_gone_is_a_condition_and_orphan_gives_it_up() {
     system.api.wait_gone("workload-instance", "stranded").await;
     assert_eq!(system.database.number("SELECT count(*) FROM receipts WHERE name = 'stranded'").await, 1);
     assert_eq!(system.database.number("SELECT count(*) FROM tombstones WHERE name = 'stranded'").await, 0);
-    system.tptctl.run(&["delete", "kubernetes-runtime-instance", "lost", "--wait"]).await.ok();
+    system.tptctl.run(&["delete", "kubernetes-runtime-instance", "lost", "--wait", "--yes"]).await.ok();
 }

@@ -66,7 +66,7 @@ async fn a_kind_registered_at_run_time_works_through_everything_and_a_controller
     assert!(used.message().contains("default/first"), "{used}");
     system.tptctl.run(&["delete", "widget", "first", "--wait"]).await.ok();
     assert_eq!(system.api.list("workload").await, Vec::<Value>::new());
-    system.tptctl.run(&["delete", "object-kind", "widget"]).await.ok();
+    system.tptctl.run(&["delete", "object-kind", "widget", "--yes"]).await.ok();
     system.tptctl.run(&["get", "widget"]).await.failed();
     shutdown.cancel();
     running.await.unwrap().unwrap();

@@ -21,7 +21,7 @@ async fn a_sandbox_comes_up_takes_an_application_and_goes_without_a_trace() {
     let running = home.processes();
     assert!(running.len() > processes.len(), "its processes and their supervisor: {running:#?}");
 
-    home.tptctl.run(&["down", "look", "--delete-data"]).await.ok();
+    home.tptctl.run(&["down", "look", "--delete-data", "--yes"]).await.ok();
     home.is_empty().await;
     let left = fs::read_dir(home.folder.path()).unwrap().flatten().map(|entry| entry.file_name()).collect::<Vec<_>>();
     assert_eq!(left, ["config.yaml"], "only the contexts file stays");

@@ -48,24 +48,34 @@ async fn documents_are_applied_shown_explained_and_deleted() {
     let yaml = tptctl.run(&["get", "workload-definition", "shop", "-o", "yaml"]).await.ok().stdout;
     let again = tptctl.apply(&yaml, &[]).await.ok();
     assert!(again.text().contains("unchanged"), "{again:#?}\n{yaml}");
+    let nowhere = tptctl.run(&["get", "workloads", "-p", "nosuch"]).await.failed();
+    assert!(nowhere.stderr.contains("project `nosuch` not found"), "{nowhere:#?}");
+    let guarded = tptctl.run(&["delete", "runtime", "local"]).await.failed();
+    assert!(guarded.stderr.contains("workload-instance `default/shop-1`; delete them first"), "{guarded:#?}");
     let missing = tptctl.run(&["get", "workload", "nothing"]).await.failed();
     assert!(missing.stderr.contains("workload `nothing` not found") && missing.stdout.is_empty(), "{missing:#?}");
 
-    let rendered = tptctl.run(&["render", "workload-instance", "shop-1"]).await.ok().stdout;
+    let rendered = tptctl.run(&["render", "workload-instance/shop-1"]).await.ok().stdout;
     assert!(rendered.contains("color: red"), "{rendered}");
-    let described = tptctl.run(&["describe", "workload-instance", "shop-1"]).await.ok().stdout;
+    let described = tptctl.run(&["describe", "workload-instance/shop-1"]).await.ok().stdout;
     assert!(["shop-1", "Ready", "Healthy", "settings"].iter().all(|part| described.contains(part)), "{described}");
-    let history = tptctl.run(&["history", "workload-instance", "shop-1"]).await.ok().stdout;
+    let history = tptctl.run(&["history", "workload-instance/shop-1"]).await.ok().stdout;
     assert!(history.contains("created") && history.contains("user:"), "{history}");
-    tptctl.run(&["events", "workload-instance", "shop-1"]).await.ok();
-    tptctl.run(&["wait", "workload-instance", "shop-1"]).await.ok();
+    tptctl.run(&["events", "workload-instance/shop-1"]).await.ok();
+    tptctl.run(&["wait", "workload-instance/shop-1"]).await.ok();
     let version = tptctl.run(&["version"]).await.ok();
     let ours = env!("CARGO_PKG_VERSION");
     assert_eq!(version.stdout, format!("tptctl {ours}\nserver {ours} at {}\n", system.api.address));
 
+    let dry = tptctl.run_with_input(&["delete", "-f", "-", "--dry-run"], SHOP).await.ok();
+    assert_eq!(dry.stdout.matches("would be deleted").count(), 2, "{dry:#?}");
     let deleted = tptctl.run_with_input(&["delete", "-f", "-", "--wait"], SHOP).await.ok();
     assert!(deleted.text().contains("shop-1"), "{deleted:#?}");
     assert!(system.api.list("workload-definition").await.is_empty());
+    let again = tptctl.run_with_input(&["delete", "-f", "-"], SHOP).await.failed();
+    assert!(again.stderr.contains("`default/shop`") && again.stderr.contains("--ignore-not-found"), "{again:#?}");
+    let again = tptctl.run_with_input(&["delete", "-f", "-", "--ignore-not-found"], SHOP).await.ok();
+    assert!(again.stderr.contains("workload-instance/shop-1 not found") && again.stdout.is_empty(), "{again:#?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

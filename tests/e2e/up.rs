@@ -92,11 +92,36 @@ async fn up_is_idempotent_restarts_what_crashes_and_down_leaves_nothing() {
     home.tptctl.run(&["up", "trial"]).await.ok();
     let kept = home.tptctl.run(&["get", "workload-definition", "-o", "name"]).await.ok();
     assert_eq!(kept.stdout.trim(), "workload-definition/kept");
-    home.tptctl.run(&["down", "trial", "--delete-data"]).await.ok();
+    home.tptctl.run(&["down", "trial", "--delete-data", "--yes"]).await.ok();
     home.is_empty().await;
     let left = fs::read_dir(home.folder.path().join("planes")).map(Iterator::count).unwrap_or_default();
     assert_eq!(left, 0, "data is left");
     home.tptctl.run(&["down", "trial"]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sandbox_that_other_projects_use_is_as_it_was_after_down_and_up() {
+    let home = Home::new();
+    home.tptctl.run(&["up", "trial", "--sandbox"]).await.ok();
+    let documents = "{version: v1, kind: project, name: shop, spec: {default_runtime: default/sandbox}}
+---
+{version: v1, kind: workload-definition, name: settings, project: shop, spec: {manifest: '{apiVersion: v1, kind: ConfigMap, metadata: {name: a}}'}}
+---
+{version: v1, kind: workload-instance, name: settings, project: shop, spec: {definition: settings}}
+";
+    let sandbox = home.tptctl.run(&["get", "runtime/sandbox", "-o", "yaml"]).await.ok().stdout;
+    let shared = sandbox.replace("name: sandbox\n", "name: sandbox\nlabels: {tier: dev}\nshared_with: [shop]\n");
+    home.tptctl.apply(&format!("{shared}\n---\n{documents}"), &["--wait"]).await.ok();
+    let before = home.tptctl.run(&["get", "runtime/sandbox", "-o", "yaml"]).await.ok().stdout;
+    assert!(before.contains("tier: dev") && before.contains("shop"), "{before}");
+
+    home.tptctl.run(&["down", "trial"]).await.ok();
+    let up = home.tptctl.run(&["up", "trial"]).await.ok();
+    assert!(!up.stderr.contains("warning"), "{up:#?}");
+    assert_eq!(home.tptctl.run(&["get", "runtime/sandbox", "-o", "yaml"]).await.ok().stdout, before);
+    let refused = home.tptctl.run(&["down", "trial", "--delete-data"]).await.failed();
+    assert!(refused.stderr.contains("--yes"), "{refused:#?}");
+    home.tptctl.run(&["down", "trial", "--delete-data", "--yes"]).await.ok();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -109,7 +134,7 @@ async fn an_interrupted_up_leaves_nothing_behind() {
         tokio::time::sleep(Duration::from_millis(pause)).await;
         if up.try_wait().unwrap().is_some() {
             // This machine was faster than the interruption.
-            home.tptctl.run(&["down", "trial", "--delete-data"]).await.ok();
+            home.tptctl.run(&["down", "trial", "--delete-data", "--yes"]).await.ok();
             continue;
         }
         kill(Pid::from_raw(i32::try_from(up.id()).unwrap()), Signal::SIGINT).unwrap();
@@ -134,7 +159,7 @@ async fn two_ups_at_once_make_one_control_plane() {
     let servers = home.processes().into_iter().filter(|(_, command)| command.contains("threeport-api-server"));
     assert_eq!(servers.count(), 1, "{:#?}", home.processes());
     home.tptctl.run(&["get", "projects"]).await.ok();
-    home.tptctl.run(&["down", "trial", "--delete-data"]).await.ok();
+    home.tptctl.run(&["down", "trial", "--delete-data", "--yes"]).await.ok();
     home.is_empty().await;
 }
 

@@ -15,6 +15,7 @@ use crate::table::Table;
 #[command(after_help = "Examples:
   tptctl context list
   tptctl context use demo
+  curl -H \"Authorization: Bearer $(tptctl context token)\" http://127.0.0.1:8080/v1/kinds
   tptctl context add team --address https://threeport.example --token-from team.token --default-project shop")]
 pub struct ContextCommand {
     #[command(subcommand)]
@@ -29,6 +30,8 @@ enum Verb {
     Use { name: String },
     /// Show the context in use, without its token
     Show,
+    /// Print the token of the context in use, for curl
+    Token,
     /// Add a context, or change the one of this name
     Add(Add),
     /// Remove a context; what it points to stays
@@ -64,6 +67,10 @@ impl ContextCommand {
                     terminal.data(format_args!("{title:<9}{value}"))?;
                 }
             }
+            Verb::Token => match session.context()?.token {
+                token if token.is_empty() => bail!("the context has no token; `tptctl context add` takes one"),
+                token => terminal.data(token)?,
+            },
             Verb::Use { name } => {
                 let context = contexts.resolve(Some(&name))?;
                 contexts.current.clone_from(&name);

@@ -1,10 +1,9 @@
 //! `tptctl delete`: objects and all they own.
 
-use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 use clap::Args;
 use threeport::v1::{DeleteResponse, ObjectReference};
 use threeport_sdk::client::DeleteOptions;
@@ -12,23 +11,29 @@ use threeport_sdk::{Client, document};
 
 use super::apply;
 use crate::error::Usage;
-use crate::session::{Session, find_kind};
-use crate::view;
+use crate::session::Session;
 use crate::wait::{self, Goal};
+use crate::{named, view};
+
+/// Kinds whose deletion is never one slip of a script away: much hangs on them.
+const ASKED_FOR: [&str; 4] = ["project", "kubernetes-runtime-instance", "kubernetes-runtime-definition", "object-kind"];
 
 /// Delete objects and all they own
 ///
-/// Shows what goes and what stays: volume claims and resources marked `threeport.io/on-delete: retain` stay in the
-/// cluster unless --delete-data is given. What others use can't be deleted.
+/// All of them or none, in one transaction; what goes together blocks nothing. Shows what goes and what stays: volume
+/// claims and resources marked `threeport.io/on-delete: retain` stay in the cluster unless --delete-data is given. What
+/// others use can't be deleted. Where there is no terminal to ask on, projects, runtimes and kinds need --yes, and
+/// everything else goes without being asked for.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "they are the flags")]
 #[command(after_help = "Examples:
   tptctl delete workload web --wait
+  tptctl delete workload/web workload-definition/base
   tptctl delete -f shop.yaml --dry-run      only show what would go and what would stay
   tptctl delete wi web-eu --orphan          give up a cluster that is gone for good")]
 pub struct Delete {
-    /// The kind
-    #[arg(requires = "names", conflicts_with = "file")]
+    /// The kind, or `kind/name` each
+    #[arg(conflicts_with = "file")]
     kind: Option<String>,
     /// The objects' names
     #[arg(value_name = "NAME")]
@@ -45,6 +50,12 @@ pub struct Delete {
     /// Give up what can't be reached: it is left behind, with a receipt in the events
     #[arg(long)]
     orphan: bool,
+    /// Delete the others when some are not there, instead of nothing
+    #[arg(long)]
+    ignore_not_found: bool,
+    /// Why, for the history: a commit, a ticket
+    #[arg(long, default_value = "", hide_default_value = true)]
+    reason: String,
     /// Ask nothing
     #[arg(long, short)]
     yes: bool,
@@ -60,23 +71,16 @@ impl Delete {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
         let references = self.references(session, &client).await?;
-        let is_asked = !self.yes && !self.dry_run;
-        if is_asked {
-            let mut seen = BTreeSet::new();
-            let planned = self.delete(&client, &references, true, &mut seen).await?;
-            let question = format!(
-                "{}\ndelete {}?",
-                lines(&planned, "would be deleted").join("\n"),
-                view::count(planned.deleted.len(), "object")
-            );
-            if !session.terminal.confirm(&question, true) {
-                bail!("nothing was deleted");
-            }
+        if !self.yes && !self.dry_run {
+            let planned = self.delete(&client, &references, true).await?;
+            ask(session, &planned)?;
         }
-        let mut seen = BTreeSet::new();
-        let done = self.delete(&client, &references, self.dry_run, &mut seen).await?;
+        let done = self.delete(&client, &references, self.dry_run).await?;
         for line in lines(&done, if self.dry_run { "would be deleted" } else { "deleting" }) {
             session.terminal.data(line)?;
+        }
+        for missing in &done.not_found {
+            session.terminal.note(format_args!("{} not found", view::reference(missing)));
         }
         if self.wait && !self.dry_run {
             wait::wait(&client, references, Goal::Deleted, self.timeout, &session.terminal).await?;
@@ -88,58 +92,56 @@ impl Delete {
     async fn references(&self, session: &Session, client: &Client) -> Result<Vec<ObjectReference>> {
         let registry = client.kinds().await?;
         if let Some(kind) = &self.kind {
-            let kind = find_kind(&registry, kind)?;
-            let project = session.project_of(&kind)?;
-            let named = |name: &String| ObjectReference {
-                kind: kind.name.clone(),
-                project: project.clone(),
-                name: name.clone(),
-                id: String::new(),
-            };
-            return Ok(self.names.iter().map(named).collect());
+            return named::many(session, &registry, kind, &self.names);
         }
         if self.file.is_empty() {
             bail!(Usage("say what to delete: KIND NAME, or -f FILE".into()));
         }
         let project = session.project()?;
         let documents = document::Reader::new(&registry, &project).read_files(&self.file)?;
-        // Users before what they use, if the file was written in the order of use.
-        Ok(documents.iter().rev().map(|document| apply::reference(&document.object)).collect())
+        if documents.is_empty() {
+            bail!(Usage("the files hold no documents".into()));
+        }
+        Ok(documents.iter().map(|document| apply::reference(&document.object)).collect())
     }
 
-    /// Deletes one after the other; what is gone already is no error for documents.
     async fn delete(
         &self,
         client: &Client,
         references: &[ObjectReference],
-        validate_only: bool,
-        seen: &mut BTreeSet<(String, String, String)>,
+        is_dry_run: bool,
     ) -> Result<DeleteResponse> {
-        let mut all = DeleteResponse::default();
-        for reference in references {
-            let ObjectReference { kind, project, name, .. } = reference;
-            let options = DeleteOptions {
-                validate_only,
-                delete_data: self.delete_data,
-                orphan: self.orphan,
-                ..DeleteOptions::default()
-            };
-            match client.delete_erased(kind, project, name, options).await {
-                Ok(response) => {
-                    let fresh =
-                        |it: &ObjectReference| seen.insert((it.kind.clone(), it.project.clone(), it.name.clone()));
-                    all.deleted.extend(response.deleted.into_iter().filter(fresh));
-                    all.retained.extend(response.retained);
-                }
-                Err(error) if error.is_not_found() && self.kind.is_none() => {}
-                // What uses it goes before it, or the deletion itself says what doesn't.
-                Err(error) if validate_only && self.kind.is_none() && error.reason() == "InUse" => {
-                    all.deleted.push(reference.clone());
-                }
-                Err(error) => return Err(error.into()),
+        let options = DeleteOptions {
+            validate_only: is_dry_run,
+            delete_data: self.delete_data,
+            orphan: self.orphan,
+            ignore_not_found: self.ignore_not_found,
+            reason: self.reason.clone(),
+            ..DeleteOptions::default()
+        };
+        match client.delete_many(references.to_vec(), options).await {
+            Err(error) if error.is_not_found() && references.len() > 1 => {
+                Err(anyhow!("nothing was deleted: {error}; pass --ignore-not-found to delete the others"))
             }
+            answer => Ok(answer?),
         }
-        Ok(all)
+    }
+}
+
+/// Fails unless the user agrees, or nobody can be asked and little hangs on it.
+fn ask(session: &Session, planned: &DeleteResponse) -> Result<()> {
+    let count = view::count(planned.deleted.len(), "object");
+    let question = format!("{}\ndelete {count}?", lines(planned, "would be deleted").join("\n"));
+    match session.terminal.confirm(&question) {
+        Some(true) => Ok(()),
+        Some(false) => bail!("nothing was deleted"),
+        None => match planned.deleted.iter().find(|object| ASKED_FOR.contains(&object.kind.as_str())) {
+            Some(object) => bail!(Usage(format!(
+                "nothing was deleted: {} goes only when asked for, and there is no terminal; pass --yes to delete {count}",
+                view::reference(object)
+            ))),
+            None => Ok(()),
+        },
     }
 }
 
@@ -150,7 +152,14 @@ fn lines(response: &DeleteResponse, verb: &str) -> Vec<String> {
         let resource = retained.resource.clone().unwrap_or_default();
         let place =
             if resource.namespace.is_empty() { String::new() } else { format!(" in namespace {}", resource.namespace) };
-        format!("{}/{}{place} stays on runtime {}", resource.kind, resource.name, retained.runtime)
+        let flag = if resource.namespace.is_empty() { String::new() } else { format!(" -n {}", resource.namespace) };
+        format!(
+            "{kind}/{name}{place} stays on runtime {}; `kubectl{flag} delete {}/{name}` removes it there",
+            retained.runtime,
+            resource.kind.to_lowercase(),
+            kind = resource.kind,
+            name = resource.name
+        )
     });
     deleted.chain(retained).collect()
 }
@@ -171,10 +180,10 @@ mod tests {
             ..ResourceReference::default()
         };
         let retained = RetainedResource { instance: None, resource: Some(claim), runtime: "default/eu".into() };
-        let response = DeleteResponse { deleted: vec![web], retained: vec![retained] };
+        let response = DeleteResponse { deleted: vec![web], retained: vec![retained], ..DeleteResponse::default() };
         insta::assert_snapshot!(lines(&response, "deleting").join("\n"), @r"
         workload/web deleting
-        PersistentVolumeClaim/data in namespace web-1 stays on runtime default/eu
+        PersistentVolumeClaim/data in namespace web-1 stays on runtime default/eu; `kubectl -n web-1 delete persistentvolumeclaim/data` removes it there
         ");
     }
 }

@@ -6,11 +6,16 @@ use anyhow::Result;
 use clap::Args;
 use serde_json::Value;
 use threeport::json::{from_struct, to_struct};
-use threeport::v1::{Event, EventsRequest, Object};
+use threeport::object::Object as _;
+use threeport::v1::{Event, EventsRequest, KubernetesRuntimeInstance, Object};
 use threeport_sdk::document;
 
+use super::up;
 use crate::age::since;
-use crate::session::{Session, find_kind};
+use crate::local::instance::Instance;
+use crate::local::sandbox;
+use crate::named;
+use crate::session::Session;
 use crate::table::Table;
 use crate::view;
 
@@ -23,29 +28,47 @@ const LINES_SHOWN: usize = 8;
   tptctl describe workload web
   tptctl describe runtime sandbox")]
 pub struct Describe {
-    /// The kind
+    /// The kind, or `kind/name`
     kind: String,
     /// The object's name
-    name: String,
+    name: Option<String>,
 }
 
 impl Describe {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let kind = find_kind(&client.kinds().await?, &self.kind)?;
+        let (kind, name) = named::one(&client.kinds().await?, &self.kind, self.name.as_deref())?;
         let project = session.project_of(&kind)?;
-        let object = client.get_erased(&kind.name, &project, &self.name).await?;
+        let object = client.get_erased(&kind.name, &project, &name).await?;
         let request = EventsRequest {
             project,
             kind: kind.name.clone(),
-            name: self.name.clone(),
+            name,
             page_size: EVENTS_SHOWN,
             page_token: String::new(),
         };
         let events = client.events(request).await?.events;
         let terminal = &session.terminal;
-        terminal.data(description(&object, &events, &|cell| terminal.paint(cell))?.trim_end())
+        terminal.data(description(&object, &events, &|cell| terminal.paint(cell))?.trim_end())?;
+        if let Some(line) = kubectl_line(session, &object)? {
+            terminal.data(format_args!("\nKubectl:\n  {line}"))?;
+        }
+        Ok(())
     }
+}
+
+/// How to look into the runtime, if it is the sandbox of the control plane that the context is of.
+fn kubectl_line(session: &Session, object: &Object) -> Result<Option<String>> {
+    let meta = view::meta(object);
+    if object.kind != KubernetesRuntimeInstance::KIND || meta.project != "default" || meta.name != up::SANDBOX {
+        return Ok(None);
+    }
+    let server = session.context()?.server;
+    let is_its = |plane: &Instance| {
+        plane.settings().is_ok_and(|settings| settings.sandbox && settings.server().is_ok_and(|own| own == server))
+    };
+    let plane = Instance::all()?.into_iter().find(is_its);
+    plane.map(|plane| sandbox::kubectl_line(&plane.sandbox_directory())).transpose()
 }
 
 fn description(object: &Object, events: &[Event], paint: &dyn Fn(&str) -> String) -> Result<String> {

@@ -4,6 +4,7 @@ use anyhow::{Result, bail};
 use clap::Args;
 use threeport_sdk::context::Contexts;
 
+use crate::error::Usage;
 use crate::local::instance::Instance;
 use crate::local::launcher;
 use crate::session::Session;
@@ -22,7 +23,7 @@ pub struct Down {
     /// Also remove its data, logs and context, for good
     #[arg(long)]
     delete_data: bool,
-    /// Ask nothing
+    /// Ask nothing; needed with --delete-data where there is no terminal
     #[arg(long, short)]
     yes: bool,
 }
@@ -31,13 +32,20 @@ impl Down {
     pub async fn run(self, session: &Session) -> Result<()> {
         let instance = Instance::named(&self.name)?;
         let terminal = &session.terminal;
+        if self.delete_data {
+            instance.forget_logs()?;
+        }
         if !instance.directory.is_dir() {
             terminal.note(format_args!("there is no control plane `{}`", self.name));
             return Ok(());
         }
         let question = format!("remove control plane `{}` and all of its data?", self.name);
-        if self.delete_data && !self.yes && !terminal.confirm(&question, true) {
-            bail!("nothing was done");
+        if self.delete_data && !self.yes {
+            match terminal.confirm(&question) {
+                Some(true) => {}
+                Some(false) => bail!("nothing was done"),
+                None => bail!(Usage(format!("there is nobody to ask \"{question}\"; pass --yes to do it"))),
+            }
         }
         let ran = launcher::stop(&instance, &**terminal).await?;
         terminal.settle();

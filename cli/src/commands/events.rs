@@ -6,7 +6,8 @@ use threeport::v1::EventsRequest;
 
 use super::describe::events_table;
 use crate::error::Usage;
-use crate::session::{Session, find_kind};
+use crate::named;
+use crate::session::Session;
 
 /// Show what happened lately, newest first
 #[derive(Args, Debug)]
@@ -15,7 +16,7 @@ use crate::session::{Session, find_kind};
   tptctl events workload web       of an object and all it owns
   tptctl events --all-projects --limit 20")]
 pub struct Events {
-    /// Only of this kind
+    /// Only of this kind, or of `kind/name`
     kind: Option<String>,
     /// Only of this object and what it owns
     #[arg(requires = "kind")]
@@ -34,9 +35,12 @@ impl Events {
             bail!(Usage("a name needs no --all-projects; leave one out".into()));
         }
         let client = session.client()?;
-        let kind = match &self.kind {
-            Some(kind) => Some(find_kind(&client.kinds().await?, kind)?),
-            None => None,
+        let (kind, name) = match &self.kind {
+            Some(kind) => {
+                let (kind, name) = named::kind_and_name(&client.kinds().await?, kind, self.name.as_deref())?;
+                (Some(kind), name)
+            }
+            None => (None, None),
         };
         let project = match &kind {
             _ if self.all_projects => "-".to_owned(),
@@ -46,7 +50,7 @@ impl Events {
         let request = EventsRequest {
             project,
             kind: kind.map(|kind| kind.name.clone()).unwrap_or_default(),
-            name: self.name.unwrap_or_default(),
+            name: name.unwrap_or_default(),
             page_size: self.limit,
             page_token: String::new(),
         };

@@ -12,7 +12,8 @@ use threeport_sdk::client::{ErasedChange, WatchOptions};
 use threeport_sdk::document;
 
 use crate::error::Usage;
-use crate::session::{Session, find_kind};
+use crate::named;
+use crate::session::Session;
 use crate::table::Table;
 use crate::view::{self, Width};
 
@@ -24,7 +25,7 @@ use crate::view::{self, Width};
   tptctl get workload-instances --selector tier=dev --all-projects
   tptctl get workload web --watch                 and every change of it")]
 pub struct Get {
-    /// What to show: a kind, its plural or a short name (`tptctl kinds` lists them)
+    /// What to show: a kind, its plural or a short name (`tptctl kinds` lists them), or `kind/name`
     kind: String,
     /// The object's name; all objects when left out
     name: Option<String>,
@@ -59,9 +60,10 @@ enum Format {
 }
 
 impl Get {
-    pub async fn run(self, session: &Session) -> Result<()> {
+    pub async fn run(mut self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let kind = find_kind(&client.kinds().await?, &self.kind)?;
+        let (kind, name) = named::kind_and_name(&client.kinds().await?, &self.kind, self.name.as_deref())?;
+        self.name = name;
         if self.name.is_some() && (self.all_projects || self.selector.is_some() || self.filter.is_some()) {
             bail!(Usage("a name needs no selector, filter or --all-projects; leave one out".into()));
         }
@@ -76,6 +78,9 @@ impl Get {
         let project = self.project(session, &kind)?;
         let request = ListObjectsRequest { kind: kind.name.clone(), project, filter, ..Default::default() };
         let list = client.list_all_erased(request).await?;
+        if list.items.is_empty() && kind.is_in_project && !self.all_projects {
+            client.get_erased("project", "", &session.project()?).await?;
+        }
         self.show(session, &kind, &list.items, false)
     }
 
@@ -151,6 +156,9 @@ impl Get {
                     }
                     for object in &objects {
                         table.row(view::cells(kind, object, self.width()));
+                    }
+                    if let (true, Some(name)) = (objects.is_empty(), &self.name) {
+                        terminal.note(format_args!("{} `{name}` is not there; waiting for it", kind.name));
                     }
                     if !has_begun {
                         terminal.data(table.render(&|cell| terminal.paint(cell)))?;

@@ -5,9 +5,9 @@ use clap::Args;
 use threeport::v1::{HistoryEntry, HistoryRequest};
 
 use crate::age::since;
-use crate::differences;
-use crate::session::{Session, find_kind};
+use crate::session::Session;
 use crate::table::Table;
+use crate::{differences, named};
 
 /// Show who changed an object, when and why, newest first
 #[derive(Args, Debug)]
@@ -15,10 +15,10 @@ use crate::table::Table;
   tptctl history workload web
   tptctl history workload web --diff    with the fields that changed")]
 pub struct History {
-    /// The kind
+    /// The kind, or `kind/name`
     kind: String,
     /// The object's name; it may be gone
-    name: String,
+    name: Option<String>,
     /// Also show which fields changed
     #[arg(long)]
     diff: bool,
@@ -30,11 +30,11 @@ pub struct History {
 impl History {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let kind = find_kind(&client.kinds().await?, &self.kind)?;
+        let (kind, name) = named::one(&client.kinds().await?, &self.kind, self.name.as_deref())?;
         let request = HistoryRequest {
             project: session.project_of(&kind)?,
             kind: kind.name.clone(),
-            name: self.name.clone(),
+            name,
             page_size: self.limit,
             page_token: String::new(),
         };

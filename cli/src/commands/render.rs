@@ -8,8 +8,8 @@ use threeport::v1::{Object, ObjectMeta, RenderResponse};
 use threeport_sdk::document;
 
 use crate::error::Usage;
-use crate::session::{Session, find_kind};
-use crate::view;
+use crate::session::Session;
+use crate::{named, view};
 
 /// Show the Kubernetes manifest that a workload, instance or definition applies
 ///
@@ -20,17 +20,17 @@ use crate::view;
   tptctl render wi web-default | less
   tptctl render workload web --eject > web.yaml   the workload as a document with a manifest of its own")]
 pub struct Render {
-    /// `workload`, `workload-instance` or `workload-definition`
+    /// `workload`, `workload-instance` or `workload-definition`, or `kind/name`
     kind: String,
     /// The object's name
-    name: String,
+    name: Option<String>,
     /// Write a workload document that holds the manifest instead of the plain form, to go on from by hand
     #[arg(long)]
     eject: bool,
 }
 
 /// Fields of the plain form: what a manifest says instead.
-const PLAIN: [&str; 12] = [
+const PLAIN: [&str; 13] = [
     "image",
     "command",
     "args",
@@ -42,24 +42,25 @@ const PLAIN: [&str; 12] = [
     "env",
     "volumes",
     "processes",
+    "run_as_user",
     "definition",
 ];
 
 impl Render {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let kind = find_kind(&client.kinds().await?, &self.kind)?;
+        let (kind, name) = named::one(&client.kinds().await?, &self.kind, self.name.as_deref())?;
         let project = session.project()?;
         if !self.eject {
-            let response = client.render(&kind.name, &project, &self.name).await?;
+            let response = client.render(&kind.name, &project, &name).await?;
             return session.terminal.data(manifest(&response).trim_end());
         }
         if kind.name != "workload" {
             bail!(Usage("only a workload has a plain form to eject; render it without --eject".into()));
         }
-        let workload = client.get_erased(&kind.name, &project, &self.name).await?;
+        let workload = client.get_erased(&kind.name, &project, &name).await?;
         // The children of the plain form are called as it is; its definition has no instance's values in it.
-        let definition = client.get_erased("workload-definition", &project, &self.name).await?;
+        let definition = client.get_erased("workload-definition", &project, &name).await?;
         let ejected = eject(&workload, &definition)?;
         session.terminal.data(document::to_yaml(&[ejected])?.trim_end())
     }

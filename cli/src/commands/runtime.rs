@@ -54,7 +54,7 @@ struct Add {
     /// Where the cluster is, in the words of its provider: `eu-central-1`
     #[arg(long, default_value = "", hide_default_value = true)]
     location: String,
-    /// Make it the project's default runtime
+    /// Make it the project's default runtime; the first one is that anyhow
     #[arg(long)]
     default: bool,
     /// Wait until it is reached
@@ -75,6 +75,9 @@ impl Runtime {
 
 impl Add {
     async fn run(self, session: &Session) -> Result<()> {
+        if let Some(file) = self.kubeconfig.as_ref().filter(|file| !file.exists()) {
+            bail!(Usage(format!("--kubeconfig {}: no such file", file.display())));
+        }
         let client = session.client()?;
         let project = session.project()?;
         // Before anything is made in the cluster.
@@ -93,9 +96,10 @@ impl Add {
         let results = client.apply_many(vec![runtime.to_erased()], ApplyOptions::default()).await?;
         session.terminal.settle();
         apply::show(session, &results, false)?;
-        if self.default {
-            let mut owner: threeport::v1::Project = client.get("", &project).await?;
-            owner.spec.get_or_insert_default().default_runtime.clone_from(&self.name);
+        let mut owner: threeport::v1::Project = client.get("", &project).await?;
+        let owner_spec = owner.spec.get_or_insert_default();
+        if self.default || owner_spec.default_runtime.is_empty() {
+            owner_spec.default_runtime.clone_from(&self.name);
             client.update(&owner, &["spec.default_runtime"]).await?;
             session.terminal.note(format_args!("`{}` is now the default runtime of project `{project}`", self.name));
         }

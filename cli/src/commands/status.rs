@@ -7,8 +7,8 @@ use clap::Args;
 
 use crate::age::age;
 use crate::local::instance::Instance;
-use crate::local::programs;
 use crate::local::state::{Phase, ProcessState, State, now};
+use crate::local::{programs, sandbox};
 use crate::session::Session;
 use crate::table::Table;
 
@@ -53,7 +53,8 @@ impl Status {
             return Ok(Some(complaint(instance, None, false)));
         };
         let is_supervised = instance.is_supervised();
-        let address = instance.settings()?.server()?;
+        let settings = instance.settings()?;
+        let address = settings.server()?;
         let word = if is_supervised { "running" } else { "stopped" };
         terminal.note(format_args!(
             "control plane `{}`: {word}, {address}, {}",
@@ -69,6 +70,9 @@ impl Status {
             table.row(row(process, is_supervised, version));
         }
         terminal.data(table.render(&|cell| terminal.paint(cell)))?;
+        if settings.sandbox {
+            terminal.note(format_args!("sandbox: {}", sandbox::kubectl_line(&instance.sandbox_directory())?));
+        }
         Ok((!is_supervised || !state.is_ready()).then(|| complaint(instance, Some(&state), is_supervised)))
     }
 }

@@ -8,9 +8,9 @@ use threeport::registry::Registry;
 use threeport::v1::{ListObjectsRequest, Object, ObjectReference};
 use threeport_sdk::Client;
 
-use crate::session::{Session, find_kind};
+use crate::session::Session;
 use crate::table::Table;
-use crate::view;
+use crate::{named, view};
 
 /// Show objects with what they own and use, down to the resources in clusters
 #[derive(Args, Debug)]
@@ -18,8 +18,7 @@ use crate::view;
   tptctl tree                  the whole project
   tptctl tree workload web     one application, and who uses it")]
 pub struct Tree {
-    /// Only below an object of this kind
-    #[arg(requires = "name")]
+    /// Only below an object of this kind, or below `kind/name`
     kind: Option<String>,
     /// Only below this object
     name: Option<String>,
@@ -32,15 +31,15 @@ impl Tree {
         let project = session.project()?;
         let objects = all(&client, &registry, &project).await?;
         let forest = Forest { registry: &registry, objects: &objects };
-        let roots: Vec<Node> = match (&self.kind, &self.name) {
-            (Some(kind), Some(name)) => {
-                let kind = find_kind(&registry, kind)?;
-                match objects.iter().find(|object| object.kind == kind.name && view::meta(object).name == *name) {
+        let roots: Vec<Node> = match &self.kind {
+            Some(kind) => {
+                let (kind, name) = named::one(&registry, kind, self.name.as_deref())?;
+                match objects.iter().find(|object| object.kind == kind.name && view::meta(object).name == name) {
                     Some(root) => vec![forest.rooted_at(root)],
                     None => bail!("no {} `{name}` in project `{project}`", kind.name),
                 }
             }
-            _ => forest.roots(),
+            None => forest.roots(),
         };
         if roots.is_empty() {
             session.terminal.note(format_args!("project `{project}` is empty"));

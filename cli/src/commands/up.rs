@@ -17,13 +17,14 @@ use crate::local::{Progress, given, sandbox, services};
 use crate::session::Session;
 
 /// The runtime that `--sandbox` registers.
-const SANDBOX: &str = "sandbox";
+pub const SANDBOX: &str = "sandbox";
 const REPAIR_LIMIT: Duration = Duration::from_mins(1);
 
 /// Start a control plane on this machine: Postgres, NATS, API server and controllers
 ///
-/// They run in the background until `tptctl down`, are started again when they crash, and keep their data in the user's
-/// data directory. Run it again to repair what is down. Interrupted or failed, it leaves nothing behind.
+/// They run in the background until `tptctl down`, are started again when they crash, and keep their data in
+/// $`XDG_DATA_HOME/threeport` or ~/.local/share/threeport, for root in /var/lib/threeport; $`THREEPORT_HOME` names another
+/// folder. Run it again to repair what is down. Interrupted or failed, it leaves nothing behind but the log of a failure.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   tptctl up                          a control plane named `local`
@@ -81,6 +82,7 @@ impl Up {
     ) -> Result<()> {
         let progress = &*session.terminal;
         let mut settings = self.settings(instance)?;
+        instance.forget_logs()?;
         settings.find_programs()?;
         given::check(&settings).await?;
         services::prepare(&settings, progress).await?;
@@ -101,7 +103,13 @@ impl Up {
         };
         if settings.sandbox {
             progress.step("registering the sandbox as a runtime");
-            register_sandbox(&Client::from_context(&context)?, instance).await?;
+            // What runs keeps running: everything else may still be used.
+            if let Err(error) = register_sandbox(&Client::from_context(&context)?, instance).await {
+                progress.note(format_args!(
+                    "warning: {error:#}; run `tptctl up {} --sandbox` again when that is mended",
+                    instance.name
+                ));
+            }
         }
         write_context(context)?;
         if let Some(launched) = launched.take() {
@@ -160,11 +168,14 @@ fn say_what_next(instance: &Instance, settings: &Settings, was_running: bool, se
         terminal.note(
             "  runtime         sandbox, the default: a real Kubernetes API with simulated nodes; nothing really runs",
         );
-        let kubeconfig = sandbox::kubeconfig_path(&instance.sandbox_directory());
-        terminal.note(format_args!("  kubeconfig      {}", kubeconfig.display()));
+        let kubectl = sandbox::kubectl_line(&instance.sandbox_directory())?;
+        terminal.note(format_args!("  look into it    {kubectl}"));
     }
     let next: &[(&str, &str)] = if settings.sandbox {
-        &[("tptctl deploy web --image nginx --port 80 --wait", "deploy an application"), ("tptctl tree", "see it")]
+        &[
+            ("tptctl deploy web --image nginxinc/nginx-unprivileged:1.29 --port 8080 --wait", "deploy an application"),
+            ("tptctl tree", "see it"),
+        ]
     } else {
         &[("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
     };
@@ -223,7 +234,12 @@ async fn register_sandbox(client: &Client, instance: &Instance) -> Result<()> {
     let meta = ObjectMeta { project: "default".into(), name: SANDBOX.into(), ..ObjectMeta::default() };
     let spec = KubernetesRuntimeInstanceSpec { kubeconfig, location: "local".into(), ..Default::default() };
     let runtime = KubernetesRuntimeInstance { meta: Some(meta), spec: Some(spec), status: None };
-    client.apply(&runtime).await.context("registering the sandbox")?;
+    // Of one that is there only what may have changed with its ports: labels and sharing are the user's.
+    match client.update(&runtime, &["spec.kubeconfig"]).await {
+        Err(error) if error.is_not_found() => client.apply(&runtime).await.map(|applied| applied.object),
+        updated => updated,
+    }
+    .context("the sandbox is not registered as a runtime")?;
     let mut project: Project = client.get("", "default").await.context("reading project `default`")?;
     let spec = project.spec.get_or_insert_default();
     if spec.default_runtime.is_empty() {

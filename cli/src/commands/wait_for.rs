@@ -4,23 +4,24 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::{Args, ValueEnum};
-use threeport::v1::ObjectReference;
 
-use crate::session::{Session, find_kind};
+use crate::session::Session;
 use crate::wait::{self, Goal};
+use crate::{named, view};
 
 /// Wait until objects and all they own are ready, or gone
 ///
-/// Ends with 0 when they are, with 1 when one has given up, with 5 when the time is over.
+/// Ends with 0 when they are, with 1 when one has given up, with 5 when the time is over, with 6 when what is not ready is
+/// paused; `apply`, `deploy` and `delete` with --wait do the same.
 #[derive(Args, Debug)]
 #[command(after_help = "Examples:
   tptctl wait workload web api
   tptctl wait workload web --for deleted --timeout 1m")]
 pub struct Wait {
-    /// The kind
+    /// The kind, or `kind/name` each
     kind: String,
     /// The objects' names
-    #[arg(required = true, value_name = "NAME")]
+    #[arg(value_name = "NAME")]
     names: Vec<String>,
     /// What to wait for
     #[arg(long = "for", value_enum, default_value_t)]
@@ -40,21 +41,15 @@ enum WaitGoal {
 impl Wait {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let kind = find_kind(&client.kinds().await?, &self.kind)?;
-        let project = session.project_of(&kind)?;
-        let references = self.names.iter().map(|name| ObjectReference {
-            kind: kind.name.clone(),
-            project: project.clone(),
-            name: name.clone(),
-            id: String::new(),
-        });
+        let references = named::many(session, &client.kinds().await?, &self.kind, &self.names)?;
         let goal = match self.goal {
             WaitGoal::Ready => Goal::Ready,
             WaitGoal::Deleted => Goal::Deleted,
         };
-        wait::wait(&client, references.collect(), goal, self.timeout, &session.terminal).await?;
+        let titles = references.iter().map(view::reference).collect::<Vec<_>>().join(", ");
+        wait::wait(&client, references, goal, self.timeout, &session.terminal).await?;
         let word = if goal == Goal::Ready { "ready" } else { "gone" };
-        session.terminal.note(format_args!("{word}: {} {}", kind.name, self.names.join(", ")));
+        session.terminal.note(format_args!("{word}: {titles}"));
         Ok(())
     }
 }

@@ -58,7 +58,10 @@ async fn greeting(address: &str) -> std::io::Result<[u8; 4]> {
 }
 
 async fn check_postgres(url: &str) -> Result<()> {
-    let config = url.parse::<tokio_postgres::Config>().context("the database's URL can't be read")?;
+    // Not repeated: it may hold a password.
+    let config = url.parse::<tokio_postgres::Config>().ok().filter(|config| !config.get_hosts().is_empty());
+    let config =
+        config.context("--database-url is no Postgres URL; write postgres://user:password@host:port/database")?;
     let hosts = config.get_hosts().iter().map(|host| match host {
         Host::Tcp(host) => host.clone(),
         Host::Unix(path) => path.display().to_string(),
@@ -106,6 +109,9 @@ mod tests {
             assert!(problem.map_or(told.is_empty(), |problem| told.contains(problem)), "{told}");
         }
         drop(listener);
+        for wrong in ["foo", "http://db.example", "user=a"] {
+            assert!(check_postgres(wrong).await.unwrap_err().to_string().contains("is no Postgres URL"), "{wrong}");
+        }
         let told = check_nats(&url).await.unwrap_err().to_string();
         assert!(told.contains(&format!("127.0.0.1:1, {address}")) && told.contains("refused"), "{told}");
         let told = check_postgres("postgres://me:secret@127.0.0.1:1/x").await.unwrap_err().to_string();

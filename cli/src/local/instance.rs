@@ -130,6 +130,24 @@ impl Instance {
         File::open(path).is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
     }
 
+    /// Moves the logs of a start that failed out of the folder, which goes; answers where they are now.
+    pub fn keep_logs(&self) -> Result<PathBuf> {
+        let kept = self.kept_logs();
+        remove_folder(&kept)?;
+        std::fs::rename(self.logs(), &kept).with_context(|| format!("keeping the logs in {}", kept.display()))?;
+        Ok(kept)
+    }
+
+    /// Removes the logs of a start that failed, if any.
+    pub fn forget_logs(&self) -> Result<()> {
+        remove_folder(&self.kept_logs())
+    }
+
+    /// A name that no control plane has.
+    fn kept_logs(&self) -> PathBuf {
+        self.directory.with_file_name(format!("{}.failed", self.name))
+    }
+
     /// Removes all that it has stored.
     pub fn remove(&self) -> Result<()> {
         remove_folder(&self.directory)?;

@@ -203,13 +203,22 @@ impl Drop for Process {
 /// The last lines of a log, for an error message; empty when there are none.
 pub fn end_of_log(log: &Path) -> String {
     let bytes = std::fs::read(log).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes);
-    let lines = text.lines().rev().take(LOG_LINES_SHOWN).collect::<Vec<_>>();
-    if lines.is_empty() {
+    let shown = last_words(&String::from_utf8_lossy(&bytes));
+    if shown.is_empty() {
         return String::new();
     }
-    let shown = lines.into_iter().rev().collect::<Vec<_>>().join("\n  ");
-    format!("; {} ends with:\n  {shown}", log.display())
+    format!("; {} ends with:\n  {}", log.display(), shown.join("\n  "))
+}
+
+/// What a program says when it ends with an error, without the backtrace; else the last lines.
+fn last_words(text: &str) -> Vec<String> {
+    let lines = text.lines().collect::<Vec<_>>();
+    let start = match lines.iter().rposition(|line| line.starts_with("Error: ")) {
+        Some(error) => error,
+        None => lines.len().saturating_sub(LOG_LINES_SHOWN),
+    };
+    let said = lines[start..].iter().take_while(|line| !line.starts_with("Stack backtrace"));
+    said.filter(|line| !line.trim().is_empty()).take(LOG_LINES_SHOWN).map(ToString::to_string).collect()
 }
 
 struct Order {
@@ -239,6 +248,14 @@ fn spawn(command: Command) -> std::io::Result<Child> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_error_is_told_from_its_beginning_and_without_a_backtrace() {
+        let log = "listening\nError: no such host\n\nCaused by:\n    lookup failed\n\nStack backtrace:\n   0: std::x\n";
+        assert_eq!(last_words(log), ["Error: no such host", "Caused by:", "    lookup failed"]);
+        let lines = (1..20).map(|line| format!("line {line}")).collect::<Vec<_>>().join("\n");
+        assert_eq!(last_words(&lines).first().map(String::as_str), Some("line 12"));
+    }
 
     fn shell(script: &str, directory: &Path) -> ProcessSpec {
         ProcessSpec::new("shell", "/bin/sh".into(), directory).arguments(["-c", script])

@@ -52,8 +52,9 @@ const KUBERNETES_TOOLS: [Tool; 4] = [
         binary: "kube-controller-manager",
     },
     Tool { module: &KUBERNETES, package: "k8s.io/kubernetes/cmd/kube-scheduler", binary: "kube-scheduler" },
-    Tool { module: &KUBERNETES, package: "k8s.io/kubernetes/cmd/kubectl", binary: "kubectl" },
+    KUBECTL,
 ];
+const KUBECTL: Tool = Tool { module: &KUBERNETES, package: "k8s.io/kubernetes/cmd/kubectl", binary: "kubectl" };
 
 /// Older ones have no `sync_interval` and fail to create buckets.
 const LEAST_NATS: (u32, u32) = (2, 10);
@@ -90,6 +91,14 @@ pub async fn nats_server(progress: &dyn Progress) -> Result<PathBuf> {
     let cache = Cache::open()?;
     cache.ensure(&[&NATS], "nats-server", progress).await?;
     Ok(cache.0.join(NATS.binary))
+}
+
+/// How to call kubectl: that on the PATH, else the one that comes with the local Kubernetes.
+pub fn kubectl() -> Result<PathBuf> {
+    match programs::on_path("kubectl") {
+        Some(_) => Ok("kubectl".into()),
+        None => Ok(Cache::open()?.0.join(KUBECTL.binary)),
+    }
 }
 
 /// The local Kubernetes, built when missing.

@@ -34,7 +34,12 @@ pub async fn supervise(instance: &Instance, is_first: bool) -> Result<()> {
     };
     let outcome = run(instance).await;
     if let Err(error) = &outcome {
-        tell(&Report::Failed(format!("{error:#}")));
+        let mut why = format!("{error:#}");
+        let logs = instance.logs().display().to_string();
+        if is_first && why.contains(&logs) {
+            why = why.replace(&logs, &instance.keep_logs()?.display().to_string());
+        }
+        tell(&Report::Failed(why));
         if is_first {
             instance.remove()?;
         }

@@ -119,10 +119,17 @@ async fn remove_own(
         let is_let_go = matches!(removed, Removed::Kept);
         removals.note(entry, removed);
         if is_let_go && let Some(reference) = &entry.resource {
-            removals.notes.push(format!("{} stays; delete with --delete-data to remove it too", display(reference)));
+            removals.notes.push(kept(reference));
         }
     }
     Ok(removals)
+}
+
+/// What stays has no owner any more: only its cluster's own tools remove it.
+fn kept(reference: &ResourceReference) -> String {
+    let ResourceReference { kind, namespace, name, .. } = reference;
+    let flag = if namespace.is_empty() { String::new() } else { format!(" -n {namespace}") };
+    format!("{} stays; `kubectl{flag} delete {}/{name}` removes it", display(reference), kind.to_lowercase())
 }
 
 fn report(context: &mut Context<WorkloadInstance>, removals: Removals) -> Result<Next, Failure> {
