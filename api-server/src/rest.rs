@@ -6,7 +6,7 @@
 mod body;
 mod etag;
 mod reply;
-mod transcode;
+pub mod transcode;
 
 use std::convert::Infallible;
 

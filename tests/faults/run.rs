@@ -43,9 +43,8 @@ impl Run {
         let rest = healed.elapsed();
         checks::equals_desired(&world, &books).await;
         checks::writes_are_present_once(&world, &books).await;
-        for (index, book) in books.iter_mut().enumerate() {
-            client::delete_all(&world, book, index).await;
-        }
+        let endings = books.iter_mut().enumerate().map(|(index, book)| client::delete_all(&world, book, index));
+        futures::future::join_all(endings).await;
         checks::comes_to_rest(&world).await;
         let end = world.database.number("SELECT max(position) FROM positions").await;
         last.set(end).expect("it is set once");
