@@ -88,12 +88,14 @@ pub fn fill_from_project(
     }
 }
 
+/// Whether objects of a kind expand into children.
+pub fn is_composite(kind: &Kind) -> bool {
+    kind.name == "workload"
+}
+
 /// The children of a composite; none for other kinds.
 pub fn expand(kind: &Kind, meta: &ObjectMeta, spec: &Value) -> Result<Vec<Child>, Vec<Violation>> {
-    match kind.name.as_str() {
-        "workload" => workload::expand(meta, spec),
-        _ => Ok(Vec::new()),
-    }
+    if is_composite(kind) { workload::expand(meta, spec) } else { Ok(Vec::new()) }
 }
 
 /// Checks a spec against the objects that it uses, their specs in the clear: an instance against its definition.

@@ -55,6 +55,7 @@ pub mod secrets;
 pub mod sequencer;
 pub mod shared;
 pub mod statement;
+pub mod statistics;
 pub mod status;
 mod unknown;
 pub mod view;

@@ -17,6 +17,7 @@ use uuid::Uuid;
 use super::nudges::{self, Channel};
 use super::retention::Retention;
 use super::sequencer::{RENEWAL, Term, is_full};
+use super::statistics::Statistics;
 use super::{Store, due};
 use crate::error::{Chain, Result};
 use crate::hints;
@@ -114,6 +115,10 @@ impl Store {
                 Ok(())
             })
             .await;
+        });
+        let (store, statistics) = (self.clone(), Statistics::default());
+        tasks.spawn(async move {
+            repeat("taking statistics", SWEEP, || store.refresh_statistics(&statistics)).await;
         });
         // Who changed a kind's controllers may have died before the work rows followed.
         let store = self.clone();

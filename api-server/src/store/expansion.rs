@@ -18,7 +18,8 @@ impl Plan<'_> {
     /// The children of the composites from draft `first` on; notes those that are stored and no longer wanted.
     pub async fn expand(&mut self, first: usize) -> Result<Vec<(String, Input)>> {
         let (mut children, mut wanted) = (Vec::new(), HashSet::new());
-        let parents = self.drafts[first..].iter().filter(|draft| draft.before.is_some());
+        let is_parent = |draft: &&Draft| draft.before.is_some() && rules::is_composite(&draft.kind);
+        let parents = self.drafts[first..].iter().filter(is_parent);
         let parents = parents.map(|draft| draft.id).collect::<Vec<_>>();
         for index in first..self.drafts.len() {
             let draft = &self.drafts[index];

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use deadpool_postgres::Transaction;
 use uuid::Uuid;
 
-use super::{Store, work};
+use super::{Store, statement, work};
 use crate::error::Result;
 
 /// More users than this are woken afterwards.
@@ -19,18 +19,12 @@ const BATCH: i64 = 500;
 /// added either waits for this transaction and reads what it wrote, or is seen by the second statement.
 pub async fn users_of(tx: &Transaction<'_>, targets: &BTreeSet<Uuid>, traceparent: &str) -> Result<BTreeSet<Uuid>> {
     let targets = targets.iter().copied().collect::<Vec<_>>();
-    let lock = tx
-        .prepare_cached("SELECT id FROM objects WHERE id = ANY($1) AND kind <> 'project' ORDER BY id FOR UPDATE")
-        .await?;
-    let locked = tx.query(&lock, &[&targets]).await?;
+    let lock = "SELECT id FROM objects WHERE id = ANY($1) AND kind <> 'project' ORDER BY id FOR UPDATE";
+    let select = "SELECT t.id, r.from_id FROM UNNEST($1::uuid[]) AS t (id)
+                  CROSS JOIN LATERAL (SELECT from_id FROM object_refs WHERE to_id = t.id LIMIT $2) r";
+    let most = AT_ONCE + 1;
+    let (locked, rows) = statement::query_both(tx, (lock, &[&targets]), (select, &[&targets, &most])).await?;
     let targets = locked.iter().map(|row| row.get::<_, Uuid>(0)).collect::<Vec<_>>();
-    let select = tx
-        .prepare_cached(
-            "SELECT t.id, r.from_id FROM UNNEST($1::uuid[]) AS t (id)
-             CROSS JOIN LATERAL (SELECT from_id FROM object_refs WHERE to_id = t.id LIMIT $2) r",
-        )
-        .await?;
-    let rows = tx.query(&select, &[&targets, &(AT_ONCE + 1)]).await?;
     let mut now = BTreeSet::new();
     for target in targets {
         let users = rows.iter().filter(|row| row.get::<_, Uuid>(0) == target).map(|row| row.get::<_, Uuid>(1));
@@ -52,7 +46,11 @@ pub async fn users_of(tx: &Transaction<'_>, targets: &BTreeSet<Uuid>, traceparen
 impl Store {
     /// Wakes the next batch of users of the oldest fan-out; false when there is none.
     pub async fn expand_fan_out(&self) -> Result<bool> {
-        self.write(|tx| Box::pin(expand(tx))).await
+        let connection = self.pool.get().await?;
+        let any = statement::query_one(&connection, "SELECT EXISTS (SELECT FROM fan_outs)", &[]).await?.get(0);
+        drop(connection);
+        // A transaction would ring the sequencer's bell, every time.
+        if any { self.write(|tx| Box::pin(expand(tx))).await } else { Ok(false) }
     }
 }
 

@@ -14,26 +14,24 @@ use crate::error::Result;
 /// Appends one commit with its changes. Call last in the transaction.
 pub async fn append(tx: &Transaction<'_>, cause: &Cause, changes: &[Change]) -> Result<()> {
     let owners = owners_of(tx, changes).await?;
-    // A statement of its own: drawn beside an UPDATE, it could be drawn before that waits for its row lock, and two
-    // writers of one object would get ids against the order of their revisions.
-    let draw = tx.prepare_cached("SELECT nextval('commit_ids')").await?;
-    let commit: i64 = tx.query_one(&draw, &[]).await?.get(0);
     let columns = Columns::of(changes, &owners);
+    // Nothing here waits for a row: drawn beside an UPDATE, the id could be drawn before that waits for its lock, and two
+    // writers of one object would get ids against the order of their revisions.
     let insert = tx
         .prepare_cached(
-            "WITH entry AS (INSERT INTO commits (id, actor, reason, traceparent) VALUES ($1, $2, $3, $4)),
-             waiting AS (INSERT INTO unpositioned (commit_id) VALUES ($1))
+            "WITH drawn AS MATERIALIZED (SELECT nextval('commit_ids') AS id),
+             entry AS (INSERT INTO commits (id, actor, reason, traceparent) SELECT id, $1, $2, $3 FROM drawn),
+             waiting AS (INSERT INTO unpositioned (commit_id) SELECT id FROM drawn)
              INSERT INTO changes (commit_id, ordinal, object_id, kind, project, name, type, meta, before, spec, status)
-             SELECT $1, c.ordinal::integer, c.object_id, c.kind, c.project, c.name, c.type, c.meta, c.before, c.spec, c.status
-             FROM UNNEST($5::uuid[], $6::text[], $7::text[], $8::text[], $9::text[], $10::jsonb[], $11::jsonb[],
-                         $12::jsonb[], $13::jsonb[])
+             SELECT d.id, c.ordinal::integer, c.object_id, c.kind, c.project, c.name, c.type, c.meta, c.before, c.spec, c.status
+             FROM drawn d, UNNEST($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::jsonb[],
+                         $11::jsonb[], $12::jsonb[])
                   WITH ORDINALITY AS c (object_id, kind, project, name, type, meta, before, spec, status, ordinal)",
         )
         .await?;
     tx.execute(
         &insert,
         &[
-            &commit,
             &cause.actor,
             &cause.reason,
             &cause.traceparent,

@@ -12,8 +12,8 @@ use uuid::Uuid;
 use super::admit::Key;
 use super::draft::Draft;
 use super::plan::{Plan, key};
-use super::row::Row;
-use super::{Visibility, pins, read, statement};
+use super::row::{self, Row};
+use super::{Visibility, pins, statement};
 use crate::error::{Error, Result};
 use crate::rules;
 
@@ -145,9 +145,10 @@ impl Plan<'_> {
         if ids.is_empty() {
             return Ok(Vec::new());
         }
-        let sql = "SELECT 1 FROM objects WHERE id = ANY($1) ORDER BY id FOR KEY SHARE";
-        statement::query(self.tx, sql, &[&ids]).await?;
-        read::rows(self.tx, ids).await
+        let lock = "SELECT 1 FROM objects WHERE id = ANY($1) ORDER BY id FOR KEY SHARE";
+        let read = format!("SELECT {} FROM objects o WHERE o.id = ANY($1) ORDER BY o.id", row::COLUMNS);
+        let (_, rows) = statement::query_both(self.tx, (lock, &[&ids]), (&read, &[&ids])).await?;
+        Ok(rows.iter().map(Row::from).collect())
     }
 
     fn namings(&mut self) -> Vec<Naming> {

@@ -21,6 +21,16 @@ pub async fn query_once<C: GenericClient + Sync>(
     Ok(client.query(sql, params).await?)
 }
 
+/// Two queries on one round trip. The second begins when the first has ended, and sees what committed while that waited.
+pub async fn query_both<C: GenericClient + Sync>(
+    client: &C,
+    first: (&str, &[&(dyn ToSql + Sync)]),
+    second: (&str, &[&(dyn ToSql + Sync)]),
+) -> Result<(Vec<Row>, Vec<Row>)> {
+    let (one, two) = (client.prepare_cached(first.0).await?, client.prepare_cached(second.0).await?);
+    Ok(tokio::try_join!(client.query(&one, first.1), client.query(&two, second.1))?)
+}
+
 pub async fn query_one<C: GenericClient + Sync>(client: &C, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row> {
     let statement = client.prepare_cached(sql).await?;
     Ok(client.query_one(&statement, params).await?)

@@ -124,7 +124,8 @@ impl Plan<'_> {
 
     /// Makes the edges those of the new specs. What an attachment aims at, before and after, has to look at it.
     async fn rewrite_references(&self, effects: &mut Effects) -> Result<()> {
-        let changed = self.drafts.iter().filter(|draft| draft.is_spec_changed()).collect::<Vec<_>>();
+        let has_edges = |draft: &&Draft| draft.is_spec_changed() && !draft.kind.references.is_empty();
+        let changed = self.drafts.iter().filter(has_edges).collect::<Vec<_>>();
         let ids = changed.iter().map(|draft| draft.id).collect::<Vec<_>>();
         if ids.is_empty() {
             return Ok(());
@@ -136,15 +137,11 @@ impl Plan<'_> {
         let (from, to): (Vec<Uuid>, Vec<Uuid>) = edges.unzip();
         statement::execute(
             self.tx,
-            "DELETE FROM object_refs r WHERE r.from_id = ANY($1)
-             AND (r.from_id, r.to_id) NOT IN (SELECT * FROM unnest($2::uuid[], $3::uuid[]))",
+            "WITH dropped AS (
+                 DELETE FROM object_refs r WHERE r.from_id = ANY($1)
+                 AND (r.from_id, r.to_id) NOT IN (SELECT * FROM unnest($2::uuid[], $3::uuid[])))
+             INSERT INTO object_refs (from_id, to_id) SELECT * FROM unnest($2::uuid[], $3::uuid[]) ON CONFLICT DO NOTHING",
             &[&ids, &from, &to],
-        )
-        .await?;
-        statement::execute(
-            self.tx,
-            "INSERT INTO object_refs (from_id, to_id) SELECT * FROM unnest($1::uuid[], $2::uuid[]) ON CONFLICT DO NOTHING",
-            &[&from, &to],
         )
         .await?;
         effects.wake.extend(delete::targets_of(self.tx, &attachments).await?);
