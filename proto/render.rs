@@ -9,6 +9,7 @@ pub mod manifest;
 pub mod merge;
 pub mod namespaces;
 pub mod order;
+mod parsed;
 pub mod patches;
 pub mod path;
 pub mod plain;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use super::namespaces::is_label;
+use super::parsed;
 use super::resource::Resource;
-use super::yaml;
 use crate::json::Violation;
 
 /// The longest manifest.
@@ -59,7 +59,7 @@ pub fn documents(text: &str) -> Vec<Document<'_>> {
 impl Document<'_> {
     /// The document as JSON; none when it holds nothing but comments.
     pub fn parse(&self) -> Result<Option<Value>, Violation> {
-        yaml::read(self.text)
+        parsed::read(self.text)
             .map_err(|mistake| self.violation_at(self.line + mistake.line, mistake.column, &mistake.message))
     }
 
