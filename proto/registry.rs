@@ -46,6 +46,11 @@ impl Registry {
         registry
     }
 
+    /// Whether nobody can ever reconcile objects of this kind: it is ours and has no controller.
+    pub fn is_data(name: &str) -> bool {
+        BUILT_IN.get(name).is_some_and(|kind| kind.controllers.is_empty())
+    }
+
     pub fn pool(&self) -> &DescriptorPool {
         &self.pool
     }

@@ -92,15 +92,19 @@ impl Store {
         let held = seen.lock(tx, replica, ending, &effects.wake).await?;
         let reporter = format!("controller:{}", ending.controller);
         events_write::report(tx, &held.row, &ending.events, &reporter).await?;
-        ending.inventory.store(tx, held.row.id).await?;
         if is_cleaned && !held.standing.has_moved {
+            ending.inventory.store(tx, held.row.id).await?;
             remove_work(tx, ending).await?;
             delete::collect(tx, BTreeSet::from([held.row.id]), &mut effects).await?;
         } else {
             let outcome = if refusal.is_some() { Outcome::Retry } else { ending.outcome };
-            self.store_status(tx, &held, ending, &mut effects).await?;
             let next = next_look(outcome, ending.wanted, held.standing, rand::random());
-            store_work(tx, &held, ending, next).await?;
+            // All rows are locked, and none of the three is another's business: they share a round trip.
+            tokio::try_join!(
+                ending.inventory.store(tx, held.row.id),
+                self.store_status(tx, &held, ending, &mut effects),
+                store_work(tx, &held, ending, next),
+            )?;
             if !held.standing.has_moved {
                 delete::collect(tx, going, &mut effects).await?;
             }

@@ -85,9 +85,9 @@ impl Note {
 
     async fn store(&self, tx: &Transaction<'_>) -> Result<RecordResponse> {
         let project = self.check_lease(tx).await?;
-        self.inventory.store(tx, self.object).await?;
         let user = User { runtime: self.runtime, instance: self.object, project };
-        shared::lock_all(tx, user.runtime, [&self.claims, &self.made, &self.releases, &self.gone]).await?;
+        let named = [&self.claims, &self.made, &self.releases, &self.gone];
+        tokio::try_join!(self.inventory.store(tx, self.object), shared::lock_all(tx, user.runtime, named))?;
         for resource in &self.made {
             shared::made(tx, &user, resource).await?;
         }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use threeport::json::from_struct;
+use threeport::registry::Registry;
 use threeport::v1::{self, ApplyResult};
 use uuid::Uuid;
 
@@ -20,7 +21,9 @@ const USERS: i64 = 100;
 impl Plan<'_> {
     /// One result for each input, in their order; the children of composites inside.
     pub async fn results(&self, inputs: &[Input], rows: &HashMap<Uuid, Row>) -> Result<Vec<ApplyResult>> {
-        let ids = rows.keys().copied().collect::<Vec<_>>();
+        // Work on what they use, or their own, is all that data could wait for.
+        let may_wait = |draft: &&Draft| !(Registry::is_data(&draft.kind.name) && draft.kind.references.is_empty());
+        let ids = self.drafts.iter().filter(may_wait).map(|draft| draft.id).collect::<Vec<_>>();
         let unsettled = read::unsettled(self.tx, &ids).await?;
         let owners = rows.values().filter_map(|row| row.owner_id).collect::<Vec<_>>();
         let owners = read::references(self.tx, &owners).await?;

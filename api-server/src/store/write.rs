@@ -3,6 +3,7 @@
 use std::collections::{HashMap, HashSet};
 
 use serde_json::{Value, json};
+use threeport::registry::Registry;
 use uuid::Uuid;
 
 use super::admit::Author;
@@ -108,7 +109,9 @@ impl Plan<'_> {
             effects.changes.push(change(ChangeType::Status));
         }
         if spec_changed {
-            effects.wake.insert(draft.id);
+            if !Registry::is_data(&draft.kind.name) {
+                effects.wake.insert(draft.id);
+            }
             effects.wake_users_of.insert(draft.id);
         }
         Ok(Some(after))
