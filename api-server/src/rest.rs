@@ -11,18 +11,17 @@ pub mod transcode;
 use std::convert::Infallible;
 
 use futures::{FutureExt, StreamExt};
-use http::header::AUTHORIZATION;
 use http::request::Parts;
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::Frame;
 use prost_reflect::DynamicMessage;
 use tonic::body::Body;
-use tonic::metadata::MetadataMap;
 use tonic::{Code, Status};
 
 pub use reply::{error, no_route};
 
+use crate::auth::Caller;
 use crate::error::Error;
 use crate::limits;
 use crate::observe;
@@ -63,14 +62,14 @@ async fn answer(
     parts: &Parts,
     body: Body,
 ) -> Result<Response<Body>, Failure> {
-    services.authorize(&parts.headers, route.path.as_str()).map_err(fail)?;
+    let caller = services.admit(&parts.headers, route.path.as_str()).map_err(fail)?;
     let body =
         if route.body.is_some() { read(body, limits::body_limit(route.path.as_str())).await? } else { Vec::new() };
     let query = parts.uri.query().unwrap_or_default();
     let mut message =
         transcode::request(&route.rpc.input(), bound, query, route.body.as_deref(), &body).map_err(fail)?;
     let is_conditional = etag::demand(&parts.headers, &mut message).map_err(fail)?;
-    call(services, route, &parts.headers, message).await.map_err(|status| match status.code() {
+    call(services, route, caller, message).await.map_err(|status| match status.code() {
         Code::Aborted if is_conditional => (status, StatusCode::PRECONDITION_FAILED),
         _ => fail(status),
     })
@@ -91,18 +90,17 @@ async fn read(body: Body, limit: usize) -> Result<Vec<u8>, Failure> {
 async fn call(
     services: &Services,
     route: &Route,
-    headers: &HeaderMap,
+    caller: Option<Caller>,
     message: DynamicMessage,
 ) -> Result<Response<Body>, Status> {
     let local = services.clone();
     let service = tower::service_fn(move |request| {
-        let local = local.clone();
+        let (local, caller) = (local.clone(), caller.clone());
         // Boxed: the future of a call is deeper than the compiler likes.
-        async move { Ok::<_, Infallible>(local.call(request).await) }.boxed()
+        async move { Ok::<_, Infallible>(local.call_as(caller, request).await) }.boxed()
     });
     let mut client = tonic::client::Grpc::new(service).max_decoding_message_size(usize::MAX);
-    let mut request = tonic::Request::new(message);
-    *request.metadata_mut() = forwarded(headers);
+    let request = tonic::Request::new(message);
     let codec = DynamicCodec::lenient(route.rpc.output());
     if !route.rpc.is_server_streaming() {
         let answer = client.unary(request, route.path.clone(), codec).await?.into_inner();
@@ -114,10 +112,4 @@ async fn call(
         Ok::<_, Infallible>(Frame::data(line.into()))
     });
     Ok(reply::lines(Body::new(StreamBody::new(lines))))
-}
-
-/// The headers that mean the same to gRPC.
-fn forwarded(headers: &HeaderMap) -> MetadataMap {
-    let token = headers.get(AUTHORIZATION).map(|token| (AUTHORIZATION, token.clone()));
-    MetadataMap::from_headers(HeaderMap::from_iter(token))
 }

@@ -1,6 +1,6 @@
 //! gRPC services: thin edges over the store.
 //!
-//! Every call, of gRPC and REST alike, goes through [`Services::call`]: authorization, limits, then the service.
+//! Every call, of gRPC and REST alike, goes through [`Services::admit`] and [`Services::call_as`]: authorization, limits, then the service.
 
 mod catalog;
 mod codec;
@@ -92,20 +92,36 @@ impl Services {
         auth::check(&self.tokens.load(), headers, path, self.catalog().kind_of(path).is_some())
     }
 
-    /// Answers a gRPC request.
-    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
-        self.admit(request).await.unwrap_or_else(Status::into_http)
+    /// Who may call this gRPC path now, counted before anything is read of the call.
+    ///
+    /// # Errors
+    /// As [`Services::authorize`] and [`Limits::count`].
+    pub fn admit(&self, headers: &HeaderMap, path: &str) -> Result<Option<Caller>, Status> {
+        let caller = self.authorize(headers, path)?;
+        // A lease must not be lost because there is much to do: replicas renew at their own slow pace.
+        if let Some(caller) = caller.as_ref().filter(|_| path != RENEW) {
+            self.limits.count(caller)?;
+        }
+        Ok(caller)
     }
 
-    async fn admit(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
-        let path = request.uri().path().to_owned();
-        if let Some(caller) = self.authorize(request.headers(), &path)? {
-            self.limits.count(&caller)?;
+    /// Answers a gRPC request.
+    pub async fn call(&self, request: Request<Body>) -> Response<Body> {
+        match self.admit(request.headers(), request.uri().path()) {
+            Ok(caller) => self.call_as(caller, request).await,
+            Err(status) => status.into_http(),
+        }
+    }
+
+    /// Answers a gRPC request of a caller who was admitted.
+    pub async fn call_as(&self, caller: Option<Caller>, mut request: Request<Body>) -> Response<Body> {
+        if let Some(caller) = caller {
             request.extensions_mut().insert(caller);
         }
         let catalog = self.catalog();
-        let is_stream = catalog.is_stream(&path);
-        self.limits.run(request, is_stream, |request| self.dispatch(&catalog, request)).await
+        let is_stream = catalog.is_stream(request.uri().path());
+        let answer = self.limits.run(request, is_stream, |request| self.dispatch(&catalog, request)).await;
+        answer.unwrap_or_else(Status::into_http)
     }
 
     async fn dispatch(&self, catalog: &Catalog, request: Request<Body>) -> Response<Body> {
@@ -122,6 +138,9 @@ impl Services {
         answer.unwrap_or_else(|error| match error {})
     }
 }
+
+/// How replicas keep their leases.
+const RENEW: &str = "/threeport.v1.ControlService/Renew";
 
 /// Who writes and why; the caller is there because the method demands one.
 fn cause(extensions: &Extensions, reason: &str) -> Cause {

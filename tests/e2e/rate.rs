@@ -11,7 +11,7 @@ use crate::system::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn too_many_calls_of_one_identity_are_put_off_and_no_others() {
-    let system = Setup { controllers: 0, rate_limit: Some(5), ..Setup::default() }.start().await;
+    let system = Setup { controllers: 0, rate_limit: Some(1), ..Setup::default() }.start().await;
     let answers = join_all((0..40).map(|_| system.api.try_list("workload"))).await;
     let refused = answers.into_iter().filter_map(Result::err).collect::<Vec<_>>();
     assert!(refused.len() >= 25, "{} of 40 were refused", refused.len());
@@ -19,7 +19,7 @@ async fn too_many_calls_of_one_identity_are_put_off_and_no_others() {
         assert_eq!(status.code(), Code::ResourceExhausted, "{status}");
         assert!(status.message().contains("`user:bootstrap`") && status.message().contains("slow down"), "{status}");
         let wait = status.get_details_retry_info().and_then(|info| info.retry_delay).expect("it says when to retry");
-        assert!(wait <= Duration::from_millis(200), "{wait:?}");
+        assert!(wait <= Duration::from_secs(1), "{wait:?}");
     }
 
     // Over REST the same, as its status.

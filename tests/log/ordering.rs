@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use serde_json::json;
-use threeport::v1::{WatchRequest, WatchResponse};
+use threeport::v1::{ListObjectsRequest, WatchRequest, WatchResponse};
 
-use crate::fixture::{World, change, create, edit, follow};
+use crate::fixture::{World, change, create, edit, eventually, follow};
 
 const WRITERS: usize = 8;
 const COMMITS: usize = 60;
@@ -95,6 +95,10 @@ async fn a_watch_from_now_on_is_told_where_it_stands() {
     let world = World::new().await;
     let process = world.process(None);
     create(&world.store, "workload-definition", "web", None, &[]).await;
+    let all =
+        || ListObjectsRequest { kind: "workload-definition".into(), project: "default".into(), ..Default::default() };
+    // A commit that has no position yet is still to come for who watches from now on.
+    eventually("the commit has a position", || async { world.store.list(all()).await.unwrap().position > 0 }).await;
     let mut stream = Box::pin(process.store.watch(WatchRequest::default()).await.unwrap());
     let bookmark = stream.next().await.unwrap().unwrap();
     assert!(bookmark.events.is_empty());

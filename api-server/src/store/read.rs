@@ -15,9 +15,9 @@ impl Store {
     pub async fn get(&self, kind: &str, project: &str, name: &str) -> Result<v1::Object> {
         let kind = self.kind(kind).await?;
         let connection = self.pool.get().await?;
-        let row = find(&connection, &kind, project, name).await?;
-        let rows = self.objects(&connection, vec![row]).await?;
-        rows.into_iter().next().ok_or_else(|| not_found(&kind, name))
+        let (row, is_settled) = find_standing(&connection, &kind, project, name).await?;
+        let owner = references(&connection, row.owner_id.as_slice()).await?.into_values().next();
+        self.object_of(&kind, &row, owner, is_settled, Visibility::Redacted)
     }
 
     /// Rows as users see them, in the same order.
@@ -41,13 +41,46 @@ pub fn not_found(kind: &Kind, name: &str) -> Error {
 
 /// The row of this name.
 pub async fn find<C: GenericClient + Sync>(client: &C, kind: &Kind, project: &str, name: &str) -> Result<Row> {
-    let sql = format!("SELECT {} FROM objects o WHERE o.kind = $1 AND o.project = $2 AND o.name = $3", row::COLUMNS);
+    Ok(Row::from(&named(client, "", kind, project, name).await?))
+}
+
+/// The row of this name, and whether it is settled: in one statement, or a Finish in between would show as done what the row
+/// doesn't have yet.
+async fn find_standing<C: GenericClient + Sync>(
+    client: &C,
+    kind: &Kind,
+    project: &str,
+    name: &str,
+) -> Result<(Row, bool)> {
+    let is_settled = format!(
+        ", NOT EXISTS (
+             WITH RECURSIVE closure (id) AS (
+                 SELECT o.id
+                 UNION ALL
+                 SELECT child.id FROM closure c JOIN objects child ON child.owner_id = c.id
+             )
+             SELECT 1 FROM closure c WHERE {IS_UNDONE}) AS is_settled"
+    );
+    let found = named(client, &is_settled, kind, project, name).await?;
+    Ok((Row::from(&found), found.get("is_settled")))
+}
+
+/// Selects the row of this name, and more of it.
+async fn named<C: GenericClient + Sync>(
+    client: &C,
+    more: &str,
+    kind: &Kind,
+    project: &str,
+    name: &str,
+) -> Result<tokio_postgres::Row> {
     // Nothing that holds a NUL is stored, and the database refuses to look for it.
     if project.contains('\0') || name.contains('\0') {
         return Err(not_found(kind, &name.replace('\0', "")));
     }
+    let columns = row::COLUMNS;
+    let sql = format!("SELECT {columns}{more} FROM objects o WHERE o.kind = $1 AND o.project = $2 AND o.name = $3");
     let found = statement::query_opt(client, &sql, &[&kind.name, &project, &name]).await?;
-    found.as_ref().map(Row::from).ok_or_else(|| not_found(kind, name))
+    found.ok_or_else(|| not_found(kind, name))
 }
 
 /// The rows of these ids, in the order of ids.
@@ -79,24 +112,25 @@ pub fn reference(row: &tokio_postgres::Row) -> ObjectReference {
     }
 }
 
+/// Whether `c.id` has work of its own undone, or a wake of what it uses is still to come.
+const IS_UNDONE: &str = "
+    (EXISTS (SELECT 1 FROM work w WHERE w.object_id = c.id AND w.done <> w.wanted)
+     OR EXISTS (SELECT 1 FROM fan_outs f JOIN object_refs r ON r.to_id = f.target_id WHERE r.from_id = c.id))";
+
 /// Which of these objects have work undone: their own, that of what they own, or a wake of what they use that is still to
 /// come.
 pub async fn unsettled<C: GenericClient + Sync>(client: &C, ids: &[Uuid]) -> Result<HashSet<Uuid>> {
     if ids.is_empty() {
         return Ok(HashSet::new());
     }
-    let rows = statement::query(
-        client,
+    let sql = format!(
         "WITH RECURSIVE closure (root, id) AS (
              SELECT id, id FROM unnest($1::uuid[]) id
              UNION ALL
              SELECT c.root, o.id FROM closure c JOIN objects o ON o.owner_id = c.id
          )
-         SELECT DISTINCT c.root FROM closure c
-         WHERE EXISTS (SELECT 1 FROM work w WHERE w.object_id = c.id AND w.done <> w.wanted)
-            OR EXISTS (SELECT 1 FROM fan_outs f JOIN object_refs r ON r.to_id = f.target_id WHERE r.from_id = c.id)",
-        &[&ids],
-    )
-    .await?;
+         SELECT DISTINCT c.root FROM closure c WHERE {IS_UNDONE}"
+    );
+    let rows = statement::query(client, &sql, &[&ids]).await?;
     Ok(rows.iter().map(|row| row.get("root")).collect())
 }

@@ -78,6 +78,9 @@ impl Plan<'_> {
                 continue;
             }
             let (users, unseen) = self.users_of(draft.id, &drafted).await?;
+            if users.is_empty() {
+                continue;
+            }
             let definition = Definition::among(&[self.used(&Target::Drafted(index))?]);
             let mut warnings = Vec::new();
             if unseen > 0 {

@@ -42,20 +42,18 @@ impl Default for Retention {
     }
 }
 
-/// Rows that are dropped by age alone: a batch of those older than `$1` seconds.
-const AGED: [&str; 5] = [
-    "DELETE FROM events WHERE id IN (
-         SELECT id FROM events WHERE last_seen_at < now() - $1 * interval '1 second' ORDER BY last_seen_at LIMIT $2)",
-    "DELETE FROM request_ids WHERE (identity, request_id) IN (
-         SELECT identity, request_id FROM request_ids WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2)",
-    "DELETE FROM tombstones WHERE object_id IN (
-         SELECT object_id FROM tombstones WHERE deleted_at < now() - $1 * interval '1 second' LIMIT $2)",
-    "DELETE FROM receipts WHERE object_id IN (
-         SELECT object_id FROM receipts WHERE at < now() - $1 * interval '1 second' LIMIT $2)",
-    "DELETE FROM replicas WHERE id IN (
-         SELECT r.id FROM replicas r WHERE r.expires_at < now() - $1 * interval '1 second'
-           AND NOT EXISTS (SELECT FROM work w WHERE w.holder = r.id) LIMIT $2)",
-];
+/// A batch of rows that are older than `$1` seconds.
+const EVENTS: &str = "DELETE FROM events WHERE id IN (
+    SELECT id FROM events WHERE last_seen_at < now() - $1 * interval '1 second' ORDER BY last_seen_at LIMIT $2)";
+const REQUEST_IDS: &str = "DELETE FROM request_ids WHERE (identity, request_id) IN (
+    SELECT identity, request_id FROM request_ids WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2)";
+const TOMBSTONES: &str = "DELETE FROM tombstones WHERE object_id IN (
+    SELECT object_id FROM tombstones WHERE deleted_at < now() - $1 * interval '1 second' ORDER BY deleted_at LIMIT $2)";
+const RECEIPTS: &str = "DELETE FROM receipts WHERE object_id IN (
+    SELECT object_id FROM receipts WHERE at < now() - $1 * interval '1 second' ORDER BY at LIMIT $2)";
+const REPLICAS: &str = "DELETE FROM replicas WHERE id IN (
+    SELECT r.id FROM replicas r WHERE r.expires_at < now() - $1 * interval '1 second'
+      AND NOT EXISTS (SELECT FROM work w WHERE w.holder = r.id) LIMIT $2)";
 
 impl Store {
     /// Drops all that is too old, in batches.
@@ -66,11 +64,15 @@ impl Store {
             let history = history.as_secs_f64();
             while self.write(move |tx| async move { prune_history(tx, history).await }.boxed()).await? {}
         }
-        // What was left behind on purpose is told for as long as history.
-        let (ids, receipts) = (Some(retention.request_ids), retention.history);
-        let ages = [Some(retention.events), ids, Some(retention.tombstones), receipts, ids];
-        for (delete, age) in AGED.into_iter().zip(ages) {
-            let Some(age) = age else { continue };
+        let aged = [
+            (EVENTS, Some(retention.events)),
+            (REQUEST_IDS, Some(retention.request_ids)),
+            (TOMBSTONES, Some(retention.tombstones)),
+            // What was left behind on purpose is told for as long as history.
+            (RECEIPTS, retention.history),
+            (REPLICAS, Some(retention.request_ids)),
+        ];
+        for (delete, age) in aged.into_iter().filter_map(|(delete, age)| Some((delete, age?))) {
             while self.drop_aged(delete, age).await? {}
         }
         while self.write(move |tx| async move { shared::forget_orphaned(tx, BATCH).await }.boxed()).await? {}

@@ -138,7 +138,14 @@ impl Work<'_> {
         let one = &self.desired[index];
         let mut outcome = self.outcome(index);
         let Some(live) = self.read_or_note(&mut outcome).await? else { return Ok(outcome) };
+        if live.is_none()
+            && let Some(error) = self.undefined(index).await?
+        {
+            Self::note_error(&mut outcome, error);
+            return Ok(outcome);
+        }
         let found = self.differences(&outcome, live.as_ref());
+        let before = outcome.entry.repairs.clone();
         let mut repairs = Repairs::read(&outcome.entry.repairs);
         if found.is_empty() {
             repairs.settle();
@@ -159,11 +166,27 @@ impl Work<'_> {
             return Ok(outcome);
         }
         self.apply_over_live(&mut outcome).await?;
-        if outcome.error.is_none() {
+        if outcome.error.is_some() {
+            // Only what succeeds can be undone by somebody: failures are no fight.
+            outcome.entry.repairs = before;
+        } else {
             let text = format!("{}: {}", display(&one.reference), sentence(&found));
             outcome.notes.push(Note { event_type: EventType::Warning, reason: "DriftRepaired", text });
         }
         Ok(outcome)
+    }
+
+    /// Why a custom resource went, if its definition did: it goes with that, and comes again after it.
+    async fn undefined(&self, index: usize) -> std::result::Result<Option<Error>, Failure> {
+        let Some(definition) = self.desired.iter().position(|one| one.defines(&self.desired[index].reference)) else {
+            return Ok(None);
+        };
+        let name = display(&self.desired[definition].reference);
+        Ok(match self.read(definition).await? {
+            Ok(Some(live)) if !is_terminating(&live) => None,
+            Ok(_) => Some(Error::Terminating(format!("{name} was deleted; this is made again after it"))),
+            Err(error) => Some(error),
+        })
     }
 
     /// What differs from what we left, beside what is yielded.

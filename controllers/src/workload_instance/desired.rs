@@ -9,8 +9,8 @@ use threeport::render::{FieldPath, Resource};
 use threeport::v1::ResourceReference;
 
 use crate::resource::{
-    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, MADE_FOR, group, hash, is_retained, is_shared, reference,
-    set_annotation, set_label, text,
+    APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, MADE_FOR, group, hash, is_crd, is_retained, is_shared,
+    reference, set_annotation, set_label, text,
 };
 
 /// One resource as it should be.
@@ -122,6 +122,14 @@ fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
 }
 
 impl Desired {
+    /// Whether this is the CRD of a resource's kind.
+    pub fn defines(&self, resource: &ResourceReference) -> bool {
+        let spec = &self.value["spec"];
+        is_crd(&self.reference)
+            && text(&spec["group"]) == group(&resource.api_version)
+            && text(&spec["names"]["kind"]) == resource.kind
+    }
+
     /// A namespace or CRD.
     pub fn is_shared(&self) -> bool {
         matches!(self.nature, Nature::Described | Nature::Implied)

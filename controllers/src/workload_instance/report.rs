@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 use threeport::v1::ResourceReference;
 
-use super::repairs::Contention;
+use super::repairs::{Contention, PATIENCE};
 use crate::health::{Health, State};
 use crate::resource::display;
 
@@ -63,10 +63,12 @@ pub fn ready(resources: &[ResourceState], contention: Option<&(ResourceReference
 /// `Contended`, as a reason to stop.
 pub fn contended(reference: &ResourceReference, contention: &Contention) -> Verdict {
     let message = format!(
-        "`{}` changes `{}` of {} whenever it is restored; stop it, or leave the field to it with `yield`",
+        "`{}` changes `{}` of {} whenever it is restored; stop it, or leave the field to it with `yield`; \
+         restoring is tried again {} minutes after the last time, or when the field changes hands",
         contention.manager,
         contention.field,
-        display(reference)
+        display(reference),
+        PATIENCE.as_secs() / 60
     );
     Verdict::unmet("Contended", message)
 }

@@ -79,7 +79,8 @@ impl Client {
                 Ok(Err(status)) => status,
                 Err(_) => return Err(Error::Timeout(limit)),
             };
-            let wait = backoff.wait().max(retry_after(&status).unwrap_or_default());
+            // Those who were refused together don't come back together.
+            let wait = retry_after(&status).unwrap_or_default().min(limit) + backoff.wait();
             if retry == Retry::Never || !is_temporary(&status) || Instant::now() + wait >= deadline {
                 return Err(self.failure(status, limit));
             }

@@ -157,8 +157,8 @@ impl<T: Object> Context<T> {
     }
 
     /// Declares what this controller owns under the object: all calls of a reconcile together are the complete set, and
-    /// what is missing in it is deleted, also when it is empty. Without a call nothing changes. A project left out is the
-    /// owner's.
+    /// what is missing in it is deleted, also when it is empty. Without a call, or when the reconcile ends with an error,
+    /// nothing changes. A project left out is the owner's.
     pub fn own<U: Object>(&mut self, objects: impl IntoIterator<Item = U>) {
         self.own_erased(objects.into_iter().map(|object| object.to_erased()));
     }
@@ -168,10 +168,11 @@ impl<T: Object> Context<T> {
         self.outputs.children.get_or_insert_default().extend(objects);
     }
 
-    /// Sets `Ready` by what is declared as owned: true once all of it is Ready, and else naming what isn't yet.
+    /// Sets `Ready` by what is declared as owned: true once all of it is Ready, and else naming what isn't yet. What is
+    /// changed now speaks for itself in a moment, and whoever waits for this object waits for that too.
     pub fn ready_with_children(&mut self) {
         let declared = self.outputs.children.as_deref().unwrap_or_default();
-        let waiting = waiting(declared, &self.begun.children);
+        let waiting = waiting(declared, &self.begun.children, &self.object.meta().project);
         let (ready, all) = (declared.len() - waiting.len(), declared.len());
         match waiting.first() {
             None => self.condition("Ready", true, "ChildrenReady", format!("{all} of {all} are ready")),
@@ -228,21 +229,27 @@ impl<T: Object> Context<T> {
     }
 }
 
-/// What of the declared children is not Ready among those that are there, as ``workload `web` ``.
-fn waiting(declared: &[v1::Object], children: &[v1::Object]) -> Vec<String> {
-    fn name(object: &v1::Object) -> (&str, &str) {
-        (&object.kind, object.meta.as_ref().map_or("", |meta| &meta.name))
-    }
-    let is_ready = |one: &v1::Object| children.iter().any(|child| name(child) == name(one) && child.is_ready());
-    let waiting = declared.iter().filter(|one| !is_ready(one)).map(name);
-    waiting.map(|(kind, name)| format!("{kind} `{name}`")).collect()
-}
-
 /// An object that this version can't read counts as absent.
 fn read<U: Object>(object: &v1::Object) -> Option<U> {
     U::from_erased(object.clone())
         .inspect_err(|error| tracing::warn!(kind = U::KIND, %error, "a used object can't be read"))
         .ok()
+}
+
+/// What of the declared children is not Ready among those that are there, as ``workload `web` ``.
+fn waiting(declared: &[v1::Object], children: &[v1::Object], home: &str) -> Vec<String> {
+    let name = |object: &v1::Object| object.meta.as_ref().map_or_else(String::new, |meta| meta.name.clone());
+    let is_met = |one: &v1::Object, child: &v1::Object| {
+        let (Some(wanted), Some(found)) = (&one.meta, &child.meta) else { return false };
+        let project = if wanted.project.is_empty() { home } else { &wanted.project };
+        // What lives in no project has none, whatever its owner's is.
+        let is_same = one.kind == child.kind
+            && wanted.name == found.name
+            && (found.project == project || found.project.is_empty());
+        is_same && found.deleted_at.is_none() && child.is_ready()
+    };
+    let waiting = declared.iter().filter(|one| !children.iter().any(|child| is_met(one, child)));
+    waiting.map(|one| format!("{} `{}`", one.kind, name(one))).collect()
 }
 
 #[cfg(test)]
@@ -262,7 +269,7 @@ mod tests {
     fn only_what_is_declared_and_not_ready_is_waited_for() {
         let declared = ["a", "b", "c"].map(|name| child(name, ""));
         let there = [child("a", "True"), child("b", "False"), child("left-over", "False")];
-        assert_eq!(waiting(&declared, &there), ["workload `b`", "workload `c`"]);
-        assert!(waiting(&declared[..1], &there).is_empty());
+        assert_eq!(waiting(&declared, &there, ""), ["workload `b`", "workload `c`"]);
+        assert!(waiting(&declared[..1], &there, "").is_empty());
     }
 }

@@ -43,6 +43,10 @@ impl Outputs {
             pruned: self.pruned,
             ..Default::default()
         };
+        if is_deleting || result.is_err() {
+            // Nothing new may come to be under an owner that goes, and what an error cut short is no complete set.
+            item.children = None;
+        }
         match result {
             Ok(Next::Done) => {
                 item.outcome = "done".into();
@@ -57,10 +61,6 @@ impl Outputs {
                 item.message = format!("{error:#}");
             }
             Err(Error::GiveUp { reason, message }) => give_up(&mut item, &reason, message),
-        }
-        if is_deleting {
-            // Nothing new may come to be under an owner that goes.
-            item.children = None;
         }
         item
     }
@@ -107,6 +107,13 @@ mod tests {
     fn a_deleting_owner_gets_no_children() {
         assert!(finish(true, Ok(Next::Done)).children.is_none());
         assert!(finish(false, Ok(Next::Done)).children.is_some());
+    }
+
+    #[test]
+    fn what_an_error_cut_short_declares_no_children() {
+        assert!(finish(false, Ok(Next::CheckIn(Duration::ZERO))).children.is_some());
+        assert!(finish(false, Err(anyhow::anyhow!("no answer").into())).children.is_none());
+        assert!(finish(false, Err(Error::give_up("Invalid", "set `image`"))).children.is_none());
     }
 
     #[test]

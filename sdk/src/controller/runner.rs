@@ -95,12 +95,10 @@ impl Runner {
         let token = std::env::var("THREEPORT_CONTROLLER_TOKEN").map_err(|_| {
             Error::Configuration("THREEPORT_CONTROLLER_TOKEN is not set; controllers need a token of their own".into())
         })?;
-        let server = match std::env::var("THREEPORT_SERVER") {
-            Ok(server) => server,
-            Err(_) => Contexts::load(&Contexts::path()?)?.resolve(None)?.server,
-        };
+        let server = Contexts::load(&Contexts::path()?)?.resolve(None)?.server;
         let client = Client::connect(&Connection { server, token })?;
-        Ok(Self::new(client, std::env::var("THREEPORT_NATS_URL").ok(), RunnerConfig::default()))
+        let nats_url = std::env::var("THREEPORT_NATS_URL").ok().filter(|url| !url.is_empty());
+        Ok(Self::new(client, nats_url, RunnerConfig::default()))
     }
 
     /// Adds a controller.
