@@ -83,7 +83,8 @@ impl<K: CustomKind> Object for Custom<K> {
     }
 }
 
-/// Registers the kind that a controller serves, or brings it up to date; the client is a user's.
+/// Registers the kind that a controller serves, or brings its shape and this controller up to date; other controllers of
+/// the kind, table columns and references stay as they are. The client is a user's.
 ///
 /// # Errors
 /// When the kind's shape can't be compiled (the text says where), or the server refuses it.
@@ -92,7 +93,26 @@ where
     R: Reconciler<Object = Custom<K>>,
     K: CustomKind,
 {
-    client.apply(&object_kind::<K>(R::CONTROLLER, R::OWNS)?).await.map(drop)
+    let mut wanted = object_kind::<K>(R::CONTROLLER, R::OWNS)?;
+    match client.get::<v1::ObjectKind>("", K::KIND).await {
+        Ok(stored) => {
+            wanted.spec = Some(merged(stored.spec.unwrap_or_default(), wanted.spec.unwrap_or_default()));
+            let known = stored.meta.unwrap_or_default();
+            let meta = wanted.meta.get_or_insert_default();
+            (meta.labels, meta.annotations) = (known.labels, known.annotations);
+        }
+        Err(error) if error.is_not_found() => {}
+        Err(error) => return Err(error),
+    }
+    client.apply(&wanted).await.map(drop)
+}
+
+/// The stored registration with the shape and the one controller of another.
+fn merged(stored: v1::ObjectKindSpec, wanted: v1::ObjectKindSpec) -> v1::ObjectKindSpec {
+    let v1::ObjectKindSpec { descriptor_set, message, controllers: own, .. } = wanted;
+    let others = stored.controllers.into_iter().filter(|known| own.iter().all(|own| own.name != known.name));
+    let controllers = others.chain(own.iter().cloned()).collect();
+    v1::ObjectKindSpec { descriptor_set, message, controllers, ..stored }
 }
 
 /// The `ObjectKind` that registers a kind served by one controller, which may own objects of the kinds `owns` under its
@@ -159,6 +179,26 @@ mod tests {
                          import \"threeport/v1/options.proto\";\nmessage Gadget {\n  threeport.v1.ObjectMeta meta = 1;\n  \
                          Spec spec = 2;\n}\nmessage Spec {\n  string definition = 1 [(threeport.v1.references) = \
                          \"workload-definition\"];\n}\n";
+
+    #[test]
+    fn registering_leaves_other_controllers_and_columns_as_they_are() {
+        let controller =
+            |name: &str, owns: &str| v1::ObjectKindController { name: name.into(), owns: vec![owns.into()] };
+        let stored = v1::ObjectKindSpec {
+            message: "acme.v1.Old".into(),
+            controllers: vec![controller("dns", "workload"), controller("tls", "attachment")],
+            columns: vec![v1::TableColumn::default()],
+            ..Default::default()
+        };
+        let wanted = v1::ObjectKindSpec {
+            message: "acme.v1.New".into(),
+            controllers: vec![controller("dns", "website")],
+            ..Default::default()
+        };
+        let merged = merged(stored.clone(), wanted);
+        assert_eq!(merged.controllers, [controller("tls", "attachment"), controller("dns", "website")]);
+        assert_eq!((merged.message.as_str(), merged.columns), ("acme.v1.New", stored.columns));
+    }
 
     #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
     #[serde(default)]

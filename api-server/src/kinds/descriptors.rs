@@ -30,7 +30,9 @@ pub fn add_files(pool: &DescriptorPool, set: &[u8]) -> Result<DescriptorPool, St
             .map_err(|error| format!("not a google.protobuf.FileDescriptorSet: {error}"))?;
         if let Some(ours) = POOL.get_file_by_name(file.name()) {
             // Ours is used: another version of it may stand there, but nothing that means something else.
-            if let Some(field) = contradiction(&file.message_type, &ours.file_descriptor_proto().message_type) {
+            let ours = ours.file_descriptor_proto();
+            let option = differing("option", &file.extension, &ours.extension);
+            if let Some(field) = option.or_else(|| contradiction(&file.message_type, &ours.message_type)) {
                 let name = file.name();
                 return Err(format!(
                     "file `{name}` is another one than this server's: {field}; compile against the server's own"
@@ -62,19 +64,25 @@ pub fn add_files(pool: &DescriptorPool, set: &[u8]) -> Result<DescriptorPool, St
 fn contradiction(theirs: &[DescriptorProto], ours: &[DescriptorProto]) -> Option<String> {
     theirs.iter().find_map(|theirs| {
         let ours = ours.iter().find(|ours| ours.name() == theirs.name())?;
-        let is_other = |field: &&FieldDescriptorProto| {
-            let same = |ours: &&FieldDescriptorProto| ours.name() == field.name() || ours.number() == field.number();
-            ours.field.iter().filter(same).any(|ours| sense(ours) != sense(field))
-        };
-        let own = theirs.field.iter().find(is_other);
-        let own = own.map(|field| format!("field `{}` of message `{}`", field.name(), theirs.name()));
+        let own = differing("field", &theirs.field, &ours.field);
+        let own = own.map(|field| format!("{field} of message `{}`", theirs.name()));
         own.or_else(|| contradiction(&theirs.nested_type, &ours.nested_type))
     })
 }
 
+/// The first of these fields that has the name or number of one of ours, but isn't that one.
+fn differing(what: &str, theirs: &[FieldDescriptorProto], ours: &[FieldDescriptorProto]) -> Option<String> {
+    let is_other = |field: &&FieldDescriptorProto| {
+        let same = |ours: &&FieldDescriptorProto| ours.name() == field.name() || ours.number() == field.number();
+        ours.iter().filter(same).any(|ours| sense(ours) != sense(field))
+    };
+    theirs.iter().find(is_other).map(|field| format!("{what} `{}`", field.name()))
+}
+
 /// What makes a field the one that it is.
-fn sense(field: &FieldDescriptorProto) -> (&str, i32, i32, i32, &str) {
-    (field.name(), field.number(), field.r#type.unwrap_or_default(), field.label.unwrap_or_default(), field.type_name())
+fn sense(field: &FieldDescriptorProto) -> (&str, i32, i32, i32, &str, &str) {
+    let (kind, label) = (field.r#type.unwrap_or_default(), field.label.unwrap_or_default());
+    (field.name(), field.number(), kind, label, field.type_name(), field.extendee())
 }
 
 fn says_the_same(pool: &DescriptorPool, name: &str, raw: &[u8]) -> bool {

@@ -177,6 +177,16 @@ fn a_copy_of_our_files_that_says_something_else_is_refused() {
         );
         assert!(told.contains("compile against the server's own"), "{told}");
     }
+
+    let mut options = POOL.get_file_by_name("threeport/v1/options.proto").unwrap().file_descriptor_proto().clone();
+    options.extension[0].number = Some(60_000);
+    let options = FileDescriptorSet { file: vec![options] }.encode_to_vec();
+    let spec = spec_of(WIDGET);
+    let told = descriptions(&check(
+        &ObjectKindSpec { descriptor_set: [options, spec.descriptor_set.clone()].concat(), ..spec },
+        None,
+    ));
+    assert!(told.contains("another one than this server's: option `"), "{told}");
 }
 
 #[test]

@@ -4,7 +4,7 @@ use prost_reflect::{FieldDescriptor, Kind, MessageDescriptor};
 use serde_json::Value;
 
 /// Carries over stored fields that this server's descriptors don't know. In a map the entries of one key are the same, in a
-/// list the elements of one name: what has no name may be another element now, and loses them.
+/// list the elements of one name, or without names those whose known part is as it was.
 pub fn keep_unknown(descriptor: &MessageDescriptor, stored: &Value, spec: &mut Value) {
     let (Value::Object(stored), Value::Object(fields)) = (stored, spec) else { return };
     for (name, value) in stored {
@@ -20,14 +20,26 @@ pub fn keep_unknown(descriptor: &MessageDescriptor, stored: &Value, spec: &mut V
                 }
             }
             (Value::Array(before), Value::Array(now)) => {
-                for item in now.iter_mut().filter(|item| item["name"].is_string()) {
-                    let same = before.iter().find(|other| other["name"] == item["name"]);
+                let mut before = before.iter().collect::<Vec<_>>();
+                for item in now {
+                    let same = before.iter().position(|other| is_same(&message, other, item));
+                    let same = same.map(|place| before.remove(place));
                     keep_unknown(&message, same.unwrap_or(&Value::Null), item);
                 }
             }
             (value, inner) => keep_unknown(&message, value, inner),
         }
     }
+}
+
+/// Whether an element of a list is the stored one.
+fn is_same(message: &MessageDescriptor, stored: &Value, item: &Value) -> bool {
+    if item["name"].is_string() {
+        return stored["name"] == item["name"];
+    }
+    let mut with_unknown = item.clone();
+    keep_unknown(message, stored, &mut with_unknown);
+    with_unknown == *stored
 }
 
 /// The message that a field, or each of its elements, holds; none for those with a JSON form of their own.
@@ -56,16 +68,19 @@ mod tests {
             "image": "nginx:1", "shiny": true, "resources": { "glow": 1 },
             "instances": [{ "name": "a", "glow": 2 }, { "name": "gone", "glow": 3 }],
             "inputs": [{ "name": "size", "targets": [{ "path": "a", "glow": 4 }] }],
+            "volumes": [{ "path": "/a", "glow": 5 }, { "path": "/b", "glow": 6 }],
         });
         let mut spec = json!({
             "image": "nginx:2", "resources": {}, "instances": [{ "name": "new" }, { "name": "a", "paused": true }],
             "inputs": [{ "name": "size", "targets": [{ "path": "b" }] }],
+            "volumes": [{ "path": "/b" }, { "path": "/c" }],
         });
         keep_unknown(&descriptor::<WorkloadSpec>(), &stored, &mut spec);
         let expected = json!({
             "image": "nginx:2", "shiny": true, "resources": { "glow": 1 },
             "instances": [{ "name": "new" }, { "name": "a", "paused": true, "glow": 2 }],
             "inputs": [{ "name": "size", "targets": [{ "path": "b" }] }],
+            "volumes": [{ "path": "/b", "glow": 6 }, { "path": "/c" }],
         });
         assert_eq!(spec, expected);
     }
