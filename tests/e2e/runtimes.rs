@@ -126,6 +126,6 @@ async fn a_cluster_is_registered_with_a_service_account_made_for_us_and_deployed
 
     // Without a cluster to ask, it says so and registers nothing.
     let nowhere = tptctl.run(&["runtime", "add", "other", "--kubeconfig", "/nowhere", "--wait"]).await.failed();
-    assert!(nowhere.stderr.contains("reading /nowhere"), "{nowhere:#?}");
+    assert!(nowhere.stderr.contains("/nowhere: no such file"), "{nowhere:#?}");
     system.api.find("kubernetes-runtime-instance", "other").await.unwrap_err();
 }
