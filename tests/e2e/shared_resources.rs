@@ -96,3 +96,36 @@ async fn a_namespace_of_another_project_is_refused_by_name_until_it_is_free() {
     system.tptctl.apply(&visitor("guests", &namespace, "second"), &["--wait"]).await.ok();
     assert_eq!(system.cluster.get(&format!("{path}/visitor")).await.unwrap()["data"]["key"], "second");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_somebody_puts_into_a_namespace_stays_also_of_a_kind_that_has_just_come() {
+    let system = System::start().await;
+    let group = format!("guest-{}.example.com", system.tag);
+    let documents = [definition("app", &config_map("app", "a", "b")), instance("one", "app"), instance("two", "app")];
+    system.tptctl.apply(&file(&documents), &["--wait"]).await.ok();
+    let one = system.api.wait_ready("workload-instance", "one").await;
+    let namespace = one["status"]["namespace"].as_str().unwrap();
+    // The controllers know by now which kinds there are.
+    system.api.delete("workload-instance", "two").await.unwrap();
+    system.api.wait_gone("workload-instance", "two").await;
+
+    let kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
+    let name = format!("guests.{group}");
+    let kind = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": name },
+        "spec": { "group": group, "scope": "Namespaced", "names": { "kind": "Guest", "plural": "guests" },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }] } });
+    system.cluster.create(kinds, &kind).await;
+    let guests = format!("/apis/{group}/v1/namespaces/{namespace}/guests");
+    let is_served = async || system.cluster.get(&guests).await.map(drop).ok_or_else(|| "it isn't".to_owned());
+    eventually("the kind is served", MINUTE, is_served).await;
+    let guest = json!({ "apiVersion": format!("{group}/v1"), "kind": "Guest", "metadata": { "name": "somebody" } });
+    system.cluster.create(&guests, &guest).await;
+
+    system.api.delete("workload-instance", "one").await.unwrap();
+    system.api.wait_gone("workload-instance", "one").await;
+    let there = system.cluster.get(&format!("/api/v1/namespaces/{namespace}")).await.expect("it is not empty");
+    assert_eq!(there["metadata"]["deletionTimestamp"], serde_json::Value::Null);
+    assert!(system.cluster.get(&format!("{guests}/somebody")).await.is_some(), "it is somebody else's");
+    assert!(system.cluster.get(&format!("/api/v1/namespaces/{namespace}/configmaps/app")).await.is_none());
+    system.cluster.delete(&format!("{kinds}/{name}")).await;
+}

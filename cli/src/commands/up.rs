@@ -171,20 +171,19 @@ fn say_what_next(instance: &Instance, settings: &Settings, was_running: bool, se
         let kubectl = sandbox::kubectl_line(&instance.sandbox_directory())?;
         terminal.note(format_args!("  look into it    {kubectl}"));
     }
-    let next: &[(&str, &str)] = if settings.sandbox {
-        &[
-            ("tptctl deploy web --image nginxinc/nginx-unprivileged:1.29 --port 8080 --wait", "deploy an application"),
-            ("tptctl tree", "see it"),
-        ]
-    } else {
-        &[("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
-    };
-    terminal.note("next:");
-    for (command, what) in next {
-        terminal.note(format_args!("  {command:<50} {what}"));
-    }
+    let deploy = "tptctl deploy web --image nginxinc/nginx-unprivileged:1.29 --port 8080 --wait";
     let down = format!("tptctl down {}", instance.name);
-    terminal.note(format_args!("  {down:<50} stop it; --delete-data removes it"));
+    let mut next = if settings.sandbox {
+        vec![(deploy, "deploy an application"), ("tptctl tree", "see it")]
+    } else {
+        vec![("tptctl runtime add NAME", "register the Kubernetes cluster of your kubeconfig")]
+    };
+    next.push((&down, "stop it; --delete-data removes it"));
+    terminal.note("next:");
+    let width = next.iter().map(|(command, _)| command.len()).max().unwrap_or_default();
+    for (command, what) in next {
+        terminal.note(format_args!("  {command:<width$}  {what}"));
+    }
     Ok(())
 }
 

@@ -13,10 +13,6 @@ use super::discovery::ResourceType;
 use super::error::{Error, Result};
 use crate::resource::text;
 
-/// A census serves all who ask within this time: no longer than it may take to ask for every kind in turn.
-const FRESH: Duration = Duration::from_secs(1);
-/// Discovery may be this old: a kind that came since has hardly been used.
-const DISCOVERY_AGE: Duration = Duration::from_mins(1);
 /// Of a kind with more objects than this only the number is taken.
 const FEW: &str = "50";
 const AT_ONCE: usize = 8;
@@ -55,14 +51,16 @@ impl Census {
 }
 
 impl Cluster {
-    /// A census of all kinds but those that `skips` names, shared by all who ask at about the same time.
+    /// A census of all kinds but those that `skips` names, begun after it was asked for: what was made before is in it,
+    /// also of a kind that has just come. All who ask while one is taken share the next.
     pub async fn census(&self, skips: fn(&str) -> bool) -> Result<Arc<Census>> {
+        let asked_at = Instant::now();
         let mut last = self.last_census.lock().await;
-        if let Some((_, census)) = last.as_ref().filter(|(taken_at, _)| taken_at.elapsed() < FRESH) {
+        if let Some((_, census)) = last.as_ref().filter(|(begun_at, _)| *begun_at >= asked_at) {
             return Ok(census.clone());
         }
-        let taken_at = Instant::now();
-        let types = self.namespaced_types(DISCOVERY_AGE).await?;
+        let begun_at = Instant::now();
+        let types = self.namespaced_types(Duration::ZERO).await?;
         let looks = types.into_iter().filter(|found| !skips(&found.kind)).map(|found| self.count(found));
         let counted = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
         let mut census = Census::default();
@@ -70,7 +68,7 @@ impl Cluster {
             census.add(resource, found);
         }
         let census = Arc::new(census);
-        *last = Some((taken_at, census.clone()));
+        *last = Some((begun_at, census.clone()));
         Ok(census)
     }
 
