@@ -8,6 +8,7 @@ pub mod repairs;
 mod apply;
 mod claims;
 mod cleanup;
+mod deployment;
 mod diagnosis;
 mod keeping;
 mod names;
@@ -29,12 +30,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 use threeport::object::Object;
-use threeport::v1::{InventoryEntry, WorkloadInstance};
+use threeport::v1::{InventoryEntry, KubernetesRuntimeInstance, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, Next, Reconciler};
 
-use crate::clients::kubernetes::{Cluster, Clusters};
+use crate::clients::kubernetes::{Cluster, Clusters, InvalidCredentials};
 use crate::drift::{Watch, Watches};
 use crate::resource::field_manager;
+use deployment::Deployment;
 use desired::{Desired, Owner, desired};
 use names::Names;
 use outcome::Round;
@@ -67,7 +69,7 @@ impl Reconciler for WorkloadInstances {
             Ok(resources) => resources,
             Err(message) => return Err(not_ready(context, &source.status(), "ValuesInvalid", &message, true)),
         };
-        let cluster = match self.cluster(context, &source) {
+        let cluster = match cluster_of(&self.clusters, &context.object, source.runtime.as_ref()) {
             Ok(cluster) => cluster,
             Err((reason, message)) => return Ok(wait_for_runtime(context, &source.status(), &reason, &message)),
         };
@@ -100,29 +102,30 @@ impl Reconciler for WorkloadInstances {
     }
 }
 
-impl WorkloadInstances {
-    /// The instance's cluster, or why there is none now.
-    fn cluster(&self, context: &Context<WorkloadInstance>, source: &Source) -> Result<Arc<Cluster>, (String, String)> {
-        let Some(runtime) = &source.runtime else {
-            return Err(("RuntimeMissing".into(), "its runtime can't be read".into()));
-        };
-        let name = &runtime.meta().name;
-        let conditions = runtime.status.iter().flat_map(|status| &status.conditions);
-        let ready = conditions.into_iter().find(|condition| condition.r#type == "Ready");
-        // A runtime that nobody has looked at yet may well be there.
-        if let Some(ready) = ready.filter(|ready| ready.status == "False" && !context.object.is_deleting()) {
-            return Err((format!("Runtime{}", ready.reason), format!("runtime `{name}`: {}", ready.message)));
-        }
-        let invalid = |error: crate::clients::kubernetes::InvalidCredentials| {
-            ("RuntimeCredentialsInvalid".to_owned(), format!("runtime `{name}`: {error}"))
-        };
-        self.clusters.of(runtime).map_err(invalid)
+/// The cluster of an object's runtime, or why there is none now.
+pub fn cluster_of(
+    clusters: &Clusters,
+    object: &impl Deployment,
+    runtime: Option<&KubernetesRuntimeInstance>,
+) -> Result<Arc<Cluster>, (String, String)> {
+    let Some(runtime) = runtime else {
+        return Err(("RuntimeMissing".into(), "its runtime can't be read".into()));
+    };
+    let name = &runtime.meta().name;
+    let conditions = runtime.status.iter().flat_map(|status| &status.conditions);
+    let ready = conditions.into_iter().find(|condition| condition.r#type == "Ready");
+    // A runtime that nobody has looked at yet may well be there.
+    if let Some(ready) = ready.filter(|ready| ready.status == "False" && !object.is_deleting()) {
+        return Err((format!("Runtime{}", ready.reason), format!("runtime `{name}`: {}", ready.message)));
     }
+    let invalid =
+        |error: InvalidCredentials| ("RuntimeCredentialsInvalid".to_owned(), format!("runtime `{name}`: {error}"));
+    clusters.of(runtime).map_err(invalid)
 }
 
 /// Says why the instance isn't ready and how to go on: after an edit, or by itself.
-fn not_ready(
-    context: &mut Context<WorkloadInstance>,
+pub fn not_ready(
+    context: &mut Context<impl Deployment>,
     status: &Value,
     reason: &str,
     message: &str,
@@ -134,7 +137,7 @@ fn not_ready(
 }
 
 /// Waiting is no error, and costs nothing: the runtime's readiness, or an edit of it, wakes its users.
-fn wait_for_runtime(context: &mut Context<WorkloadInstance>, status: &Value, reason: &str, message: &str) -> Next {
+pub fn wait_for_runtime(context: &mut Context<impl Deployment>, status: &Value, reason: &str, message: &str) -> Next {
     context.set_status(unseen(status));
     context.condition("Ready", false, reason, message);
     Next::Done
@@ -142,7 +145,7 @@ fn wait_for_runtime(context: &mut Context<WorkloadInstance>, status: &Value, rea
 
 impl Round {
     /// Claims, looks, plans, acts and reports.
-    async fn run(mut self, context: &mut Context<WorkloadInstance>) -> Result<Next, Failure> {
+    pub async fn run(mut self, context: &mut Context<impl Deployment>) -> Result<Next, Failure> {
         let refused = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
         if !refused.is_empty() {
             return self.not_granted(context, &refused).await;
@@ -156,7 +159,7 @@ impl Round {
             return Err(self.unreachable(context, &error));
         }
         let steps = plan(&self.wanted, context.inventory(), &live);
-        let spec = context.object.spec.clone().unwrap_or_default();
+        let adopt = context.object.adopt().to_vec();
         let inventory = context.inventory().to_vec();
         let work = Work {
             cluster: &self.cluster,
@@ -165,7 +168,7 @@ impl Round {
             manager: &self.manager,
             control_plane_id: context.control_plane_id(),
             instance_id: &context.object.meta().id.clone(),
-            adopt: &spec.adopt,
+            adopt: &adopt,
             inventory: &inventory,
             live: &live,
             desired: &self.wanted,

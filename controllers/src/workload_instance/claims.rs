@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
-use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, SharedResource, WorkloadInstance};
+use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, SharedResource};
 use threeport_sdk::controller::{Context, Error as Failure};
 
 use super::contents;
+use super::deployment::Deployment;
 use super::desired::{Desired, Owner};
 use super::plan::entry;
 use super::removal::Going;
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Notes what is about to be made, and claims what is shared, before anything is touched. Answers the claims refused.
 pub async fn record(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     runtime_id: &str,
     desired: &[Desired],
 ) -> Result<Vec<SharedResource>, Failure> {
@@ -53,7 +54,7 @@ fn shared(reference: &ResourceReference) -> SharedResource {
 
 /// Notes the uids of claimed resources that now exist, and whether we made them.
 pub async fn record_made(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     runtime_id: &str,
     desired: &[Desired],
     outcomes: &[Outcome],
@@ -115,7 +116,7 @@ pub struct Released {
 /// Gives shared resources back; the last user deletes what we made, unless something foreign or retained is in it.
 /// Repeating it goes on where it stopped.
 pub async fn release(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     cluster: &Cluster,
     manager: &str,
     entries: &[InventoryEntry],
@@ -167,7 +168,7 @@ pub async fn release(
 
 /// What we made without having noted it: the reconcile may have died in between.
 async fn unrecorded(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     cluster: &Cluster,
     entries: &[InventoryEntry],
 ) -> ClusterResult<Vec<SharedResource>> {
@@ -186,7 +187,7 @@ async fn unrecorded(
 
 /// Goes on deleting what was refused to us because it is being deleted, so that it can be claimed again.
 pub async fn finish_releases(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     cluster: &Cluster,
     manager: &str,
     desired: &[Desired],
@@ -214,13 +215,13 @@ enum End {
 }
 
 /// Who gives a shared resource back.
-struct Leaver<'a> {
-    context: &'a Context<WorkloadInstance>,
+struct Leaver<'a, T> {
+    context: &'a Context<T>,
     cluster: &'a Cluster,
     manager: &'a str,
 }
 
-impl Leaver<'_> {
+impl<T: Deployment> Leaver<'_, T> {
     async fn leave(&self, reference: &ResourceReference, release: &SharedResource) -> ClusterResult<End> {
         if !release.granted {
             return self.unmark(reference).await;
@@ -265,7 +266,7 @@ impl Leaver<'_> {
     }
 
     fn owner(&self) -> Owner<'_> {
-        let instance_id = self.context.object.meta.as_ref().map_or("", |meta| &meta.id);
+        let instance_id = self.context.object.meta().id.as_str();
         Owner { control_plane_id: self.context.control_plane_id(), instance_id }
     }
 }

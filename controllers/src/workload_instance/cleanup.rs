@@ -5,11 +5,12 @@ use threeport::object::Object;
 use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 
+use super::deployment::Deployment;
 use super::plan::is_shared_entry;
 use super::removal::{Removal, Removals, Removed};
 use super::source::Source;
 use super::work::step_end;
-use super::{WorkloadInstances, claims, volume_claims};
+use super::{WorkloadInstances, claims, cluster_of, volume_claims};
 use crate::clients::kubernetes::{Cluster, Result as ClusterResult};
 use crate::resource::{display, field_manager, group, is_namespace};
 
@@ -19,28 +20,33 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
         return Ok(Next::Done);
     }
     let source = Source::of(context)?;
-    let cluster = match instances.cluster(context, &source) {
+    let cluster = match cluster_of(&instances.clusters, &context.object, source.runtime.as_ref()) {
         Ok(cluster) => cluster,
         Err((reason, message)) => return Err(stuck(context, &reason, &message)),
     };
     let watch = instances.watches.on(&cluster, context.lease(), context.control(), context.control_plane_id());
     let _in_flight = watch.begin(&context.object.meta().id);
+    clear(context, &cluster).await
+}
+
+/// One pass over the inventory of whatever kind of deployment.
+pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Cluster) -> Result<Next, Failure> {
     context.set_runtime(cluster.runtime_id());
-    let entries = match entries(context, &cluster).await? {
+    let entries = match entries(context, cluster).await? {
         Ok(entries) => entries,
         Err(error) => return Err(stuck(context, error.reason(), &error.to_string())),
     };
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
     let manager = field_manager(&context.object.meta().id);
     let (whole, shared) = goes_whole(shared, &own, &manager);
-    let released = claims::release(context, &cluster, &manager, &whole).await?;
+    let released = claims::release(context, cluster, &manager, &whole).await?;
     let own = own.into_iter().filter(|entry| !goes_along(entry, released.waiting.iter().map(|going| &going.reference)));
     let (gone, own): (Vec<_>, Vec<_>) = own.partition(|entry| goes_along(entry, &released.absent));
-    let mut removals = remove_own(context, &cluster, own).await?;
+    let mut removals = remove_own(context, cluster, own).await?;
     removals.gone.extend(gone.into_iter().filter_map(|entry| entry.resource));
     removals.note_released(released);
     if removals.are_over() {
-        removals.note_released(claims::release(context, &cluster, &manager, &shared).await?);
+        removals.note_released(claims::release(context, cluster, &manager, &shared).await?);
     }
     report(context, removals)
 }
@@ -68,7 +74,7 @@ fn goes_along<'a>(entry: &InventoryEntry, namespaces: impl IntoIterator<Item = &
 
 /// The inventory, with the claims that stateful sets have made by now.
 async fn entries(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     cluster: &Cluster,
 ) -> Result<ClusterResult<Vec<InventoryEntry>>, Failure> {
     let mut entries = context.inventory().to_vec();
@@ -100,7 +106,7 @@ async fn claims_of_sets(inventory: &[InventoryEntry], cluster: &Cluster) -> Clus
 
 /// Deletes in reverse order of application; keeps what outlives the instance unless its data is to go too.
 async fn remove_own(
-    context: &Context<WorkloadInstance>,
+    context: &Context<impl Deployment>,
     cluster: &Cluster,
     own: Vec<InventoryEntry>,
 ) -> Result<Removals, Failure> {
@@ -132,7 +138,7 @@ fn kept(reference: &ResourceReference) -> String {
     format!("{} stays; `kubectl{flag} delete {}/{name}` removes it", display(reference), kind.to_lowercase())
 }
 
-fn report(context: &mut Context<WorkloadInstance>, removals: Removals) -> Result<Next, Failure> {
+fn report(context: &mut Context<impl Deployment>, removals: Removals) -> Result<Next, Failure> {
     for note in &removals.notes {
         context.event(EventType::Normal, "Kept", note.clone());
     }
@@ -152,7 +158,7 @@ fn report(context: &mut Context<WorkloadInstance>, removals: Removals) -> Result
 }
 
 /// Never a silent success: the instance stays, and says why.
-fn stuck(context: &mut Context<WorkloadInstance>, reason: &str, message: &str) -> Failure {
+pub fn stuck(context: &mut Context<impl Deployment>, reason: &str, message: &str) -> Failure {
     let message =
         format!("can't be deleted yet: {message}; delete with --orphan to give it up and leave its resources behind");
     context.set_status(json!({ "health": "Error" }));

@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use threeport::v1::WorkloadInstance;
 use threeport_sdk::controller::{Context, Error as Failure};
 
+use super::deployment::Deployment;
 use super::outcome::{Round, unready_for};
 use super::plan::{self, Live, Observed};
 use super::work::Outcome;
@@ -20,7 +20,7 @@ impl Round {
     /// Says why something is not healthy, once it has had a moment.
     pub async fn explain(
         &self,
-        context: &Context<WorkloadInstance>,
+        context: &Context<impl Deployment>,
         live: &Live,
         outcomes: &mut [Outcome],
     ) -> std::result::Result<(), Failure> {
@@ -48,10 +48,10 @@ impl Round {
     /// From the watch, if this process has it; else by asking, once things have had a moment.
     async fn explained(
         &self,
-        context: &Context<WorkloadInstance>,
+        context: &Context<impl Deployment>,
         seen: &Observed,
     ) -> std::result::Result<Option<Health>, Failure> {
-        let instance_id = context.object.meta.as_ref().map_or("", |meta| meta.id.as_str());
+        let instance_id = context.object.meta().id.as_str();
         if let Some(known) = self.watch.explain(instance_id, seen) {
             return Ok(known);
         }

@@ -1,8 +1,9 @@
 //! What a round leaves in the inventory.
 
-use threeport::v1::{InventoryEntry, ResourceReference, WorkloadInstance};
+use threeport::v1::{InventoryEntry, ResourceReference};
 use threeport_sdk::controller::{Context, Error as Failure};
 
+use super::deployment::Deployment;
 use super::outcome::Round;
 use super::plan;
 use super::removal::Removals;
@@ -15,7 +16,7 @@ impl Round {
     pub async fn volume_claims(
         &self,
         outcomes: &[Outcome],
-        context: &Context<WorkloadInstance>,
+        context: &Context<impl Deployment>,
     ) -> Result<Vec<InventoryEntry>, Failure> {
         let mut claims = Vec::new();
         for outcome in outcomes.iter().filter(|outcome| outcome.error.is_none()) {
@@ -33,7 +34,7 @@ impl Round {
     /// Leaves the inventory as it is now, with the store and with the watch.
     pub fn store(
         &self,
-        context: &mut Context<WorkloadInstance>,
+        context: &mut Context<impl Deployment>,
         outcomes: Vec<Outcome>,
         removals: Removals,
         claims: Vec<InventoryEntry>,
@@ -51,9 +52,7 @@ impl Round {
         };
         now.retain(|entry| !is_replaced(entry));
         now.extend(changed.iter().cloned());
-        if let Some(meta) = &context.object.meta {
-            self.watch.expect(&meta.id, now);
-        }
+        self.watch.expect(&context.object.meta().id, now);
         context.keep_inventory(changed);
         context.forget_inventory(gone);
     }

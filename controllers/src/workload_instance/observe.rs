@@ -3,9 +3,10 @@
 use std::collections::BTreeSet;
 
 use threeport::render::Resource;
-use threeport::v1::{ResourceReference, WorkloadInstance};
+use threeport::v1::ResourceReference;
 use threeport_sdk::controller::{Context, Error as Failure};
 
+use super::deployment::Deployment;
 use super::outcome::Round;
 use super::plan::{Key, Live, Observed, key};
 use crate::clients::kubernetes::{Cluster, Error, Result, Scope};
@@ -30,11 +31,11 @@ pub async fn scoped(cluster: &Cluster, mut resources: Vec<Resource>, namespace: 
 
 impl Round {
     /// What the cluster has of what the inventory knows. Nothing is asked for an instance that has nothing yet.
-    pub async fn observe(&self, context: &Context<WorkloadInstance>) -> std::result::Result<Result<Live>, Failure> {
+    pub async fn observe(&self, context: &Context<impl Deployment>) -> std::result::Result<Result<Live>, Failure> {
         let known = context.inventory().iter().filter(|entry| !entry.uid.is_empty() && !entry.observed);
         let known =
             known.filter_map(|entry| entry.resource.as_ref()).filter(|known| !is_shared(known)).collect::<Vec<_>>();
-        let instance_id = &context.object.meta.as_ref().map(|meta| meta.id.clone()).unwrap_or_default();
+        let instance_id = &context.object.meta().id.clone();
         if !context.full_look()
             && let Some(live) = self.watch.live(instance_id, known.iter().copied())
         {
@@ -65,7 +66,7 @@ impl Round {
     /// Leaves `replicas` to autoscalers: those of the instance itself, and any other that targets it.
     pub async fn yield_to_autoscalers(
         &mut self,
-        context: &Context<WorkloadInstance>,
+        context: &Context<impl Deployment>,
     ) -> std::result::Result<Result<()>, Failure> {
         let own = self.wanted.iter().filter(|one| one.reference.kind == "HorizontalPodAutoscaler");
         let mut targets = own.map(|one| drift::target(&one.value)).collect::<Vec<_>>();
@@ -87,7 +88,7 @@ impl Round {
     /// What autoscalers target in the namespaces of these resources; nothing is asked about what doesn't exist yet.
     async fn autoscaled(
         &self,
-        context: &Context<WorkloadInstance>,
+        context: &Context<impl Deployment>,
         scalable: &[ResourceReference],
     ) -> std::result::Result<Result<Vec<Key>>, Failure> {
         if let Some(targets) = self.watch.autoscaled() {

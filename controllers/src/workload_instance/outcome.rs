@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use serde_json::{Value, json};
-use threeport::v1::{ResourceReference, WorkloadInstance};
+use threeport::v1::ResourceReference;
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 use tokio::time::Instant;
 
+use super::deployment::Deployment;
 use super::plan::Step;
 use super::removal::{Removal, Removals};
 use super::repairs::{Contention, PATIENCE};
@@ -36,9 +37,9 @@ pub struct Round {
 
 impl Round {
     /// Takes away what is no longer wanted, then what only that had used.
-    pub async fn remove(&self, context: &Context<WorkloadInstance>, steps: &[Step]) -> Result<Removals, Failure> {
+    pub async fn remove(&self, context: &Context<impl Deployment>, steps: &[Step]) -> Result<Removals, Failure> {
         let mut removals = Removals::default();
-        let instance_id = context.object.meta.as_ref().map(|meta| meta.id.clone()).unwrap_or_default();
+        let instance_id = context.object.meta().id.clone();
         let removal = Removal {
             cluster: &self.cluster,
             lease: context.lease(),
@@ -84,7 +85,7 @@ impl Round {
     /// Stores inventory, status, conditions and events, and says when to look again.
     pub async fn report(
         &self,
-        context: &mut Context<WorkloadInstance>,
+        context: &mut Context<impl Deployment>,
         outcomes: Vec<Outcome>,
         removals: Removals,
     ) -> Result<Next, Failure> {
@@ -131,7 +132,7 @@ impl Round {
         self.wanted.iter().enumerate().map(state).collect()
     }
 
-    fn report_events(&self, context: &mut Context<WorkloadInstance>, outcomes: &[Outcome], removals: &Removals) {
+    fn report_events(&self, context: &mut Context<impl Deployment>, outcomes: &[Outcome], removals: &Removals) {
         for note in outcomes.iter().flat_map(|outcome| &outcome.notes) {
             context.event(note.event_type, note.reason, note.text.clone());
         }
@@ -146,7 +147,7 @@ impl Round {
     }
 
     fn report_conditions(
-        context: &mut Context<WorkloadInstance>,
+        context: &mut Context<impl Deployment>,
         states: &[ResourceState],
         contention: Option<&(ResourceReference, Contention)>,
     ) {
@@ -209,19 +210,18 @@ fn next(
 }
 
 /// The instance's runtime by name, for messages about it.
-pub fn runtime_of(context: &Context<WorkloadInstance>) -> &str {
-    context.object.spec.as_ref().map_or("", |spec| &spec.runtime)
+pub fn runtime_of(context: &Context<impl Deployment>) -> &str {
+    context.object.runtime()
 }
 
-fn has_condition(context: &Context<WorkloadInstance>, name: &str) -> bool {
-    let conditions = context.object.status.iter().flat_map(|status| &status.conditions);
-    conditions.into_iter().any(|condition| condition.r#type == name)
+fn has_condition(context: &Context<impl Deployment>, name: &str) -> bool {
+    context.object.conditions().iter().any(|condition| condition.r#type == name)
 }
 
 /// How long the instance has not been ready.
-pub fn unready_for(context: &Context<WorkloadInstance>) -> Duration {
-    let conditions = context.object.status.iter().flat_map(|status| &status.conditions);
-    let unready = conditions.into_iter().find(|condition| condition.r#type == "Ready" && condition.status != "True");
+pub fn unready_for(context: &Context<impl Deployment>) -> Duration {
+    let unready =
+        context.object.conditions().iter().find(|condition| condition.r#type == "Ready" && condition.status != "True");
     let since = unready.and_then(|condition| condition.last_transition_at).and_then(|at| SystemTime::try_from(at).ok());
     since.and_then(|since| SystemTime::now().duration_since(since).ok()).unwrap_or_default()
 }

@@ -9,7 +9,7 @@ use super::plan::{entry, is_shared_entry};
 use super::removal::{Removal, Removals};
 use super::source::Source;
 use super::work::step_end;
-use super::{WorkloadInstances, wait_for_runtime};
+use super::{WorkloadInstances, cluster_of, wait_for_runtime};
 use crate::resource::{field_manager, is_shared};
 
 pub async fn reconcile(
@@ -66,7 +66,7 @@ async fn prune(
     source: &Source,
     entries: Vec<InventoryEntry>,
 ) -> Result<Option<Next>, Failure> {
-    let cluster = match instances.cluster(context, source) {
+    let cluster = match cluster_of(&instances.clusters, &context.object, source.runtime.as_ref()) {
         Ok(cluster) => cluster,
         Err((reason, message)) => return Ok(Some(wait_for_runtime(context, &source.status(), &reason, &message))),
     };

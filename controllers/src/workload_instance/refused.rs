@@ -1,9 +1,10 @@
 //! Rounds that end before anything is applied: what was refused, or could not be looked at.
 
 use serde_json::json;
-use threeport::v1::{SharedResource, WorkloadInstance};
+use threeport::v1::SharedResource;
 use threeport_sdk::controller::{Context, Error as Failure, Next};
 
+use super::deployment::Deployment;
 use super::outcome::{FIRST_LOOK, Round, runtime_of};
 use super::removal::Removals;
 use super::{claims, not_ready};
@@ -13,7 +14,7 @@ impl Round {
     /// Namespaces or CRDs that this instance may not use, or not yet.
     pub async fn not_granted(
         &self,
-        context: &mut Context<WorkloadInstance>,
+        context: &mut Context<impl Deployment>,
         refused: &[SharedResource],
     ) -> Result<Next, Failure> {
         if let Some(denied) = refused.iter().find(|refused| refused.reason != "BeingDeleted") {
@@ -35,7 +36,7 @@ impl Round {
         Ok(Next::CheckIn(removals.next_look().unwrap_or(FIRST_LOOK)))
     }
 
-    fn denied(&self, context: &mut Context<WorkloadInstance>, denied: &SharedResource) -> Failure {
+    fn denied(&self, context: &mut Context<impl Deployment>, denied: &SharedResource) -> Failure {
         let SharedResource { kind, name, project, .. } = denied;
         let (reason, message, needs_edit) = match denied.reason.as_str() {
             "Reserved" => {
@@ -51,7 +52,7 @@ impl Round {
         not_ready(context, &self.status, reason, &message, needs_edit)
     }
 
-    pub fn unreachable(&self, context: &mut Context<WorkloadInstance>, error: &Error) -> Failure {
+    pub fn unreachable(&self, context: &mut Context<impl Deployment>, error: &Error) -> Failure {
         let message = format!("runtime `{}`: {error}", runtime_of(context));
         not_ready(context, &self.status, error.reason(), &message, false)
     }
