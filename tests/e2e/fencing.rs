@@ -108,6 +108,10 @@ async fn a_late_create_after_a_delete_is_cleaned_up_but_a_copied_label_is_not() 
         system.cluster.apply(&format!("{collection}/{name}"), manager, &map).await;
     };
     create("copied", "somebody").await;
+    let mut empty = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("copied-{}", system.tag) } });
+    empty["metadata"]["labels"] = json!({ "threeport.io/control-plane": control_plane });
+    empty["metadata"]["annotations"] = json!({ "threeport.io/made-for": id });
+    system.cluster.create("/api/v1/namespaces", &empty).await;
     create("late", &format!("threeport-{}", &id[id.len() - 10..])).await;
     eventually("the late one is cleaned up", MINUTE, async || {
         let late = system.cluster.get(&format!("{collection}/late")).await;
@@ -115,5 +119,7 @@ async fn a_late_create_after_a_delete_is_cleaned_up_but_a_copied_label_is_not() 
     })
     .await;
     assert!(system.cluster.get(&format!("{collection}/copied")).await.is_some(), "a copied label is no proof");
+    let copied = system.cluster.get(&format!("/api/v1/namespaces/copied-{}", system.tag)).await.expect("nor is an annotation");
+    assert_eq!(copied["metadata"]["deletionTimestamp"], Value::Null);
     assert!(system.cluster.get(&format!("{collection}/settings")).await.is_some(), "what lives was cleaned up");
 }

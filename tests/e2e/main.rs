@@ -12,6 +12,7 @@ mod drift;
 mod fairness;
 mod fencing;
 mod kinds;
+mod leaving;
 mod protocols;
 mod rate;
 mod refusals;

@@ -79,6 +79,33 @@ async fn the_first_project_owns_a_namespace_and_the_last_user_deletes_it() {
 }
 
 #[tokio::test]
+async fn who_does_not_use_a_namespace_neither_releases_it_nor_says_who_made_it() {
+    let world = World::new().await;
+    let (releaser, waiting) = (user(&world, "a", "one").await, user(&world, "b", "one").await);
+    let foreign = user(&world, "c", "two").await;
+    assert!(claim(&world, &releaser, "Namespace", "shop").await.0);
+    let made = || SharedResource { uid: "u1".into(), made_by_us: true, ..named("Namespace", "shop") };
+    let and_release =
+        || RecordRequest { made: vec![made()], releases: vec![named("Namespace", "shop")], ..Default::default() };
+    // What another project left there, by its word alone, isn't ours to delete.
+    let answer = record(&world, &foreign, and_release()).await.unwrap().releases.remove(0);
+    assert!(!answer.granted && !answer.made_by_us, "{answer:?}");
+    let answer = record(&world, &releaser, and_release()).await.unwrap().releases.remove(0);
+    assert!(answer.granted && answer.made_by_us, "{answer:?}");
+    // Its release goes on: it may be about to delete.
+    assert_eq!(claim(&world, &waiting, "Namespace", "shop").await, (false, "BeingDeleted".into()));
+    assert!(!record(&world, &waiting, and_release()).await.unwrap().releases.remove(0).granted);
+    assert_eq!(claim(&world, &waiting, "Namespace", "shop").await, (false, "BeingDeleted".into()));
+    assert!(release(&world, &releaser, "shop").await, "it is asked again");
+    // Nothing more is done for it: it was paused, or given up.
+    let sql = world.sql().await;
+    sql.execute("UPDATE work SET holder = NULL, due_at = NULL WHERE object_id = $1", &[&releaser.object])
+        .await
+        .unwrap();
+    assert!(claim(&world, &waiting, "Namespace", "shop").await.0);
+}
+
+#[tokio::test]
 async fn a_release_ends_with_its_releaser() {
     let world = World::new().await;
     let (a, b) = (user(&world, "a", "one").await, user(&world, "b", "two").await);

@@ -1,7 +1,7 @@
 //! Namespaces and CRDs that workloads of a cluster share: who may use them, and who deletes them.
 //!
 //! The first project to use a namespace on a runtime owns it; CRDs belong to no project. The last user deletes what we
-//! made. What turns out to hold something foreign or retained is kept: `made` says so after the release.
+//! made, and nobody else does: what it looks at before it deletes must not be claimed meanwhile.
 
 use deadpool_postgres::Transaction;
 use threeport::v1::SharedResource;
@@ -91,7 +91,7 @@ pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource)
     // Its last user has gone in between.
     let stored = stored.ok_or(Error::Conflict)?;
     if let Some(releaser) = stored.releasing_by {
-        if releaser != user.instance && is_there(tx, releaser).await? {
+        if releaser != user.instance && is_at_work(tx, releaser).await? {
             return Ok(refused(resource, "BeingDeleted", &stored.project));
         }
         return take_back(tx, user, resource, project).await;
@@ -103,12 +103,15 @@ pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource)
     Ok(answer(resource, stored, true))
 }
 
-async fn is_there(tx: &Transaction<'_>, instance: Uuid) -> Result<bool> {
-    let select = tx.prepare_cached("SELECT FROM objects WHERE id = $1").await?;
+/// Whether somebody acts for the instance, or is about to: not if it is gone, paused or given up.
+async fn is_at_work(tx: &Transaction<'_>, instance: Uuid) -> Result<bool> {
+    let select = tx
+        .prepare_cached("SELECT FROM work WHERE object_id = $1 AND (holder IS NOT NULL OR due_at IS NOT NULL) LIMIT 1")
+        .await?;
     Ok(tx.query_opt(&select, &[&instance]).await?.is_some())
 }
 
-/// Ends a release whose releaser wants the resource again or is gone. Whatever becomes of the one that was to be deleted,
+/// Ends a release whose releaser wants the resource again or does nothing more about it. Whatever becomes of the one that was to be deleted,
 /// the next one is told by `made`.
 async fn take_back(
     tx: &Transaction<'_>,
@@ -161,22 +164,25 @@ fn answer(resource: &SharedResource, stored: Stored, granted: bool) -> SharedRes
     }
 }
 
-/// Notes that the resource exists, as which uid and whether we made it. Of one uid, who made it is said once and stays:
-/// another instance that found it there doesn't undo it. A release in progress ends: the resource is kept.
+/// Notes that the resource exists, as which uid and whether we made it, if a user says so or the one that is to delete it.
+/// Of one uid, who made it is said once and stays: another instance that found it there doesn't undo it.
 pub async fn made(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
     let update = tx
         .prepare_cached(
-            "UPDATE shared_resources
-             SET made_by_us = $5 OR (uid = $4 AND made_by_us), uid = $4, releasing_by = NULL
-             WHERE runtime_id = $1 AND kind = $2 AND name = $3",
+            "UPDATE shared_resources s SET made_by_us = $5 OR (uid = $4 AND made_by_us), uid = $4
+             WHERE runtime_id = $1 AND kind = $2 AND name = $3
+               AND (releasing_by = $6
+                    OR EXISTS (SELECT FROM shared_resource_users u
+                               WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name AND u.instance_id = $6))",
         )
         .await?;
-    tx.execute(&update, &[&user.runtime, &resource.kind, &resource.name, &resource.uid, &resource.made_by_us]).await?;
+    let SharedResource { kind, name, uid, made_by_us, .. } = resource;
+    tx.execute(&update, &[&user.runtime, kind, name, uid, made_by_us, &user.instance]).await?;
     Ok(())
 }
 
 /// Ends the instance's use. Granted to the last user of what we made: it is to delete it, and until `gone` nobody may
-/// claim it but the one that was told. Repeating it repeats the answer.
+/// claim it but the one that was told. Repeating it repeats the answer; who never used it decides nothing.
 pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<SharedResource> {
     let Some(stored) = find(tx, user.runtime, resource).await? else {
         return Ok(refused(resource, "", ""));
@@ -187,7 +193,10 @@ pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResourc
             "DELETE FROM shared_resource_users WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND instance_id = $4",
         )
         .await?;
-    tx.execute(&remove, &[key[0], key[1], key[2], &user.instance]).await?;
+    let was_user = tx.execute(&remove, &[key[0], key[1], key[2], &user.instance]).await? > 0;
+    if !was_user && stored.releasing_by != Some(user.instance) {
+        return Ok(answer(resource, stored, false));
+    }
     let others = tx
         .prepare_cached("SELECT FROM shared_resource_users WHERE runtime_id = $1 AND kind = $2 AND name = $3 LIMIT 1")
         .await?;
@@ -209,16 +218,16 @@ pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResourc
     Ok(answer(resource, stored, true))
 }
 
-/// Forgets a released resource that is proved gone.
+/// Forgets a released resource that its releaser has proved gone, or leaves where it is.
 pub async fn gone(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<()> {
     let delete = tx
         .prepare_cached(
-            "DELETE FROM shared_resources s WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND releasing_by IS NOT NULL
+            "DELETE FROM shared_resources s WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND releasing_by = $4
                AND NOT EXISTS (SELECT FROM shared_resource_users u
                                WHERE u.runtime_id = s.runtime_id AND u.kind = s.kind AND u.name = s.name)",
         )
         .await?;
-    tx.execute(&delete, &[&user.runtime, &resource.kind, &resource.name]).await?;
+    tx.execute(&delete, &[&user.runtime, &resource.kind, &resource.name, &user.instance]).await?;
     Ok(())
 }
 

@@ -10,6 +10,7 @@ mod error;
 mod metering;
 mod watch;
 
+pub use census::Census;
 pub use cluster::{Applied, Apply, Cluster, Deletion, Identity, Scope};
 pub use credentials::InvalidCredentials;
 pub use discovery::ResourceType;

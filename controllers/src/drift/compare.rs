@@ -43,6 +43,7 @@ pub fn compare(
             Some(seen) if is_news(known, seen) => {
                 drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash));
             }
+            Some(seen) if is_kept_otherwise(known, seen) => drift.push(format!("{} kept", reference.name)),
             // An error is ours, not the cluster's: seeing the object well doesn't end it.
             Some(_) if known.health.starts_with("Error/") => {}
             Some(seen) => {
@@ -80,6 +81,16 @@ fn is_news(known: &InventoryEntry, seen: &Observed) -> bool {
     match Repairs::read(&known.repairs).contended {
         Some(contention) if seen.uid == known.uid => contention.ownership != seen.ownership_hash,
         _ => is_drifted(known, seen),
+    }
+}
+
+/// Somebody has said, in the cluster alone, that it is to be kept, or has taken that back. Of a contended object what the
+/// manifest says is kept, too.
+fn is_kept_otherwise(known: &InventoryEntry, seen: &Observed) -> bool {
+    match (known.retained, seen.is_retained) {
+        (false, true) => true,
+        (true, false) => Repairs::read(&known.repairs).contended.is_none(),
+        _ => false,
     }
 }
 
@@ -163,6 +174,15 @@ mod tests {
         assert!(matches!(found("Reconciling/NotReady", Some("ImagePullBackOff")), Finding::Trouble(_)));
         assert!(matches!(found(told, Some("")), Finding::Trouble(_)), "it is over");
         assert_eq!(found(told, None), Finding::Same);
+    }
+
+    #[test]
+    fn what_somebody_marks_as_kept_is_noted_and_the_mark_taken_off_too() {
+        let kept = InventoryEntry { retained: true, ..known() };
+        let marked = live(|seen| seen.is_retained = true);
+        assert!(matches!(compare(&[known()], &marked, |_| true, |_| None), Finding::Drift(_)));
+        assert_eq!(compare(std::slice::from_ref(&kept), &marked, |_| true, |_| None), Finding::Same);
+        assert!(matches!(compare(&[kept], &live(|_| {}), |_| true, |_| None), Finding::Drift(_)));
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use threeport_sdk::controller::LeaseGuard;
 
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
-use crate::resource::{display, is_namespace, is_shared};
-use crate::workload_instance::contents;
+use crate::resource::{display, field_manager, is_namespace, is_shared, managed_fields};
+use crate::workload_instance::contents::{self, Contents};
 use crate::workload_instance::desired::Owner;
 use crate::workload_instance::plan::{Live, Observed};
 
@@ -35,7 +35,7 @@ pub async fn remove(
     }
 }
 
-async fn remove_one(cluster: &Cluster, seen: &Observed, leaving: Owner<'_>) -> Result<bool> {
+async fn remove_one(cluster: &Arc<Cluster>, seen: &Observed, leaving: Owner<'_>) -> Result<bool> {
     if is_shared(&seen.reference) {
         if !is_namespace(&seen.reference) {
             return Ok(false);
@@ -45,7 +45,12 @@ async fn remove_one(cluster: &Cluster, seen: &Observed, leaving: Owner<'_>) -> R
         else {
             return Ok(false);
         };
-        if contents::foreign(cluster, &live, leaving).await?.is_some() {
+        // Its annotation gets copied, too; we create namespaces and don't apply them.
+        let manager = field_manager(leaving.instance_id);
+        if !managed_fields(&live).iter().any(|entry| entry["manager"] == manager.as_str()) {
+            return Ok(false);
+        }
+        if contents::foreign(cluster, &live, leaving, Contents::Leftovers).await?.is_some() {
             return Ok(false);
         }
     } else if !seen.is_ours() {

@@ -1,12 +1,14 @@
 //! Namespaces and CRDs: claimed before they are used, released after, deleted by their last user.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, SharedResource};
 use threeport_sdk::controller::{Context, Error as Failure};
+use tokio::time::Instant;
 
-use super::contents;
+use super::contents::{self, Contents};
 use super::deployment::Deployment;
 use super::desired::{Desired, Owner};
 use super::plan::entry;
@@ -15,7 +17,8 @@ use super::work::{Outcome, Work};
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result as ClusterResult};
 use crate::health::{self, Health};
 use crate::resource::{
-    CONTROL_PLANE_LABEL, MADE_FOR, annotation, display, is_namespace, is_terminating, label, text, uid,
+    CONTROL_PLANE_LABEL, MADE_FOR, ON_DELETE, annotation, display, is_namespace, is_retained, is_terminating, label,
+    text, uid,
 };
 
 /// How long one reconcile waits for a CRD to be served.
@@ -76,11 +79,11 @@ pub async fn record_made(
 impl Work<'_> {
     /// Waits, for a while, until the cluster serves the CRDs that were applied.
     pub async fn wait_for_definitions(&self, outcomes: &mut [Outcome]) -> Result<(), Failure> {
-        let deadline = (tokio::time::Instant::now() + ESTABLISHING).min(self.until);
+        let deadline = (Instant::now() + ESTABLISHING).min(self.until);
         let is_waiting =
             |outcome: &&mut Outcome| outcome.has_written && outcome.error.is_none() && !outcome.health.is_healthy();
         for outcome in outcomes.iter_mut().filter(is_waiting) {
-            while !outcome.health.is_healthy() && tokio::time::Instant::now() < deadline {
+            while !outcome.health.is_healthy() && Instant::now() < deadline {
                 self.lease.guard(tokio::time::sleep(LOOK_EVERY)).await?;
                 let live = self.lease.guard(self.cluster.get(&self.desired[outcome.index].reference)).await?;
                 match live {
@@ -111,16 +114,20 @@ pub struct Released {
     pub failed: Vec<(ResourceReference, Error)>,
     /// Left in the cluster for what others, or we for good, have in them.
     pub kept: Vec<String>,
+    /// They hold what they can't go with, unless it goes before.
+    pub occupied: Vec<ResourceReference>,
+    /// Some were not even looked at: this step has lasted long enough.
+    pub is_cut_short: bool,
 }
 
 /// Gives shared resources back; the last user deletes what we made, unless something foreign or retained is in it.
 /// Repeating it goes on where it stopped.
 pub async fn release(
-    context: &Context<impl Deployment>,
-    cluster: &Cluster,
-    manager: &str,
+    leaver: &Leaver<'_, impl Deployment>,
     entries: &[InventoryEntry],
+    contents: Contents,
 ) -> Result<Released, Failure> {
+    let Leaver { context, cluster, .. } = *leaver;
     let mut released = Released::default();
     let references = entries.iter().filter_map(|entry| entry.resource.clone()).collect::<Vec<_>>();
     if references.is_empty() {
@@ -140,14 +147,21 @@ pub async fn release(
     let request = RecordRequest { runtime_id: runtime_id.clone(), made, releases, entries, ..Default::default() };
     let answer = context.record(request).await?;
     let mut gone = Vec::new();
-    let leaver = Leaver { context, cluster, manager };
     for (reference, release) in references.into_iter().zip(answer.releases) {
-        match context.lease().guard(leaver.leave(&reference, &release)).await? {
+        if Instant::now() >= leaver.until {
+            released.is_cut_short = true;
+            break;
+        }
+        match context.lease().guard(leaver.leave(&reference, &release, contents)).await? {
             Ok(End::Absent) => released.absent.push(reference.clone()),
             Ok(End::Left) => {}
             Ok(End::Kept(why)) => released.kept.push(why),
             Ok(End::Going(going)) => {
                 released.waiting.push(going);
+                continue;
+            }
+            Ok(End::Occupied) => {
+                released.occupied.push(reference);
                 continue;
             }
             Err(error) => {
@@ -185,22 +199,6 @@ async fn unrecorded(
     Ok(made)
 }
 
-/// Goes on deleting what was refused to us because it is being deleted, so that it can be claimed again.
-pub async fn finish_releases(
-    context: &Context<impl Deployment>,
-    cluster: &Cluster,
-    manager: &str,
-    desired: &[Desired],
-    refused: &[SharedResource],
-) -> Result<Released, Failure> {
-    let is_refused = |one: &&Desired| {
-        let ResourceReference { kind, name, .. } = &one.reference;
-        one.is_shared() && refused.iter().any(|refused| refused.kind == *kind && refused.name == *name)
-    };
-    let entries = desired.iter().filter(is_refused).map(new_entry).collect::<Vec<_>>();
-    release(context, cluster, manager, &entries).await
-}
-
 fn unused(entry: &InventoryEntry) -> InventoryEntry {
     InventoryEntry { uid: String::new(), applied_hash: String::new(), managed_hash: String::new(), ..entry.clone() }
 }
@@ -212,36 +210,58 @@ enum End {
     Left,
     Going(Going),
     Kept(String),
+    Occupied,
 }
 
-/// Who gives a shared resource back.
-struct Leaver<'a, T> {
-    context: &'a Context<T>,
-    cluster: &'a Cluster,
-    manager: &'a str,
+/// Who gives shared resources back.
+pub struct Leaver<'a, T> {
+    pub context: &'a Context<T>,
+    pub cluster: &'a Arc<Cluster>,
+    pub manager: &'a str,
+    /// Nothing new is begun after this.
+    pub until: Instant,
 }
 
 impl<T: Deployment> Leaver<'_, T> {
-    async fn leave(&self, reference: &ResourceReference, release: &SharedResource) -> ClusterResult<End> {
+    async fn leave(
+        &self,
+        reference: &ResourceReference,
+        release: &SharedResource,
+        contents: Contents,
+    ) -> ClusterResult<End> {
         if !release.granted {
             return self.unmark(reference).await;
         }
         if !release.made_by_us || release.uid.is_empty() {
             return Ok(End::Left);
         }
-        let live = self.cluster.get(reference).await?.filter(|live| uid(live) == release.uid);
-        let Some(live) = live else { return Ok(End::Absent) };
+        let Some(live) = self.cluster.get(reference).await? else { return Ok(End::Absent) };
+        if uid(&live) != release.uid {
+            // Somebody has made it anew, and what is in it proves nothing of what was in the other.
+            return Ok(End::Left);
+        }
         if is_terminating(&live) {
             return Ok(End::Going(Going::of(&live, reference)));
         }
-        if let Some(left) = contents::foreign(self.cluster, &live, self.owner()).await? {
+        if let Some(why) = self.why_kept(&live, contents).await? {
+            if contents == Contents::All {
+                return Ok(End::Occupied);
+            }
             self.patch(reference, &release.uid, &json!({ CONTROL_PLANE_LABEL: null })).await?;
-            return Ok(End::Kept(format!("{} stays: {left} is in it", display(reference))));
+            return Ok(End::Kept(format!("{} stays: {why}", display(reference))));
         }
         Ok(match self.cluster.delete(reference, &release.uid).await? {
             Deletion::Gone => End::Absent,
             Deletion::Going(object) => End::Going(Going::of(&object, reference)),
         })
+    }
+
+    async fn why_kept(&self, live: &Value, contents: Contents) -> ClusterResult<Option<String>> {
+        if is_retained(live) && !self.context.delete_data() {
+            return Ok(Some(format!("it is annotated `{ON_DELETE}: retain`")));
+        }
+        let left = contents::foreign(self.cluster, live, self.owner(), contents).await?;
+        Ok(left.map(|left| format!("{left} is in it")))
     }
 
     /// Others go on using it: nothing later may take it for what this instance has left behind.

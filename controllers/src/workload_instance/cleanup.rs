@@ -1,16 +1,20 @@
 //! Takes an instance out of its cluster: everything it had, by uid, in reverse order, with proof.
 
+use std::sync::Arc;
+
 use serde_json::json;
 use threeport::object::Object;
 use threeport::v1::{InventoryEntry, RecordRequest, ResourceReference, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 
+use super::claims::{self, Leaver};
+use super::contents::Contents;
 use super::deployment::Deployment;
 use super::plan::is_shared_entry;
 use super::removal::{Removal, Removals, Removed};
 use super::source::Source;
 use super::work::step_end;
-use super::{WorkloadInstances, claims, cluster_of, volume_claims};
+use super::{WorkloadInstances, cluster_of, volume_claims};
 use crate::clients::kubernetes::{Cluster, Result as ClusterResult};
 use crate::resource::{display, field_manager, group, is_namespace};
 
@@ -30,7 +34,8 @@ pub async fn run(instances: &WorkloadInstances, context: &mut Context<WorkloadIn
 }
 
 /// One pass over the inventory of whatever kind of deployment.
-pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Cluster) -> Result<Next, Failure> {
+pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Arc<Cluster>) -> Result<Next, Failure> {
+    let until = step_end();
     context.set_runtime(cluster.runtime_id());
     let entries = match entries(context, cluster).await? {
         Ok(entries) => entries,
@@ -38,17 +43,28 @@ pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Cluster) ->
     };
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
     let manager = field_manager(&context.object.meta().id);
-    let (whole, shared) = goes_whole(shared, &own, &manager);
-    let released = claims::release(context, cluster, &manager, &whole).await?;
+    let (whole, mut shared) = goes_whole(shared, &own, &manager);
+    let leaver = Leaver { context, cluster, manager: &manager, until };
+    let released = claims::release(&leaver, &whole, Contents::All).await?;
+    shared.extend(whole.into_iter().filter(|entry| is_among(&released.occupied, entry)));
     let own = own.into_iter().filter(|entry| !goes_along(entry, released.waiting.iter().map(|going| &going.reference)));
     let (gone, own): (Vec<_>, Vec<_>) = own.partition(|entry| goes_along(entry, &released.absent));
-    let mut removals = remove_own(context, cluster, own).await?;
+    let mut removals = remove_own(&leaver, own).await?;
     removals.gone.extend(gone.into_iter().filter_map(|entry| entry.resource));
     removals.note_released(released);
     if removals.are_over() {
-        removals.note_released(claims::release(context, cluster, &manager, &shared).await?);
+        let released = claims::release(&leaver, &shared, Contents::Leftovers).await?;
+        let absent = released.absent.clone();
+        removals.note_released(released);
+        if removals.are_over() {
+            removals.notes.extend(removals.kept.iter().filter_map(|entry| stays(entry, &absent)));
+        }
     }
     report(context, removals)
+}
+
+fn is_among(references: &[ResourceReference], entry: &InventoryEntry) -> bool {
+    entry.resource.as_ref().is_some_and(|reference| references.contains(reference))
 }
 
 /// The namespace that bears the instance's own number, apart from what else is shared: if nothing in it is of the kind that
@@ -105,15 +121,10 @@ async fn claims_of_sets(inventory: &[InventoryEntry], cluster: &Cluster) -> Clus
 }
 
 /// Deletes in reverse order of application; keeps what outlives the instance unless its data is to go too.
-async fn remove_own(
-    context: &Context<impl Deployment>,
-    cluster: &Cluster,
-    own: Vec<InventoryEntry>,
-) -> Result<Removals, Failure> {
+async fn remove_own(leaver: &Leaver<'_, impl Deployment>, own: Vec<InventoryEntry>) -> Result<Removals, Failure> {
+    let Leaver { context, cluster, manager, until } = *leaver;
     let instance_id = context.object.meta().id.clone();
-    let manager = field_manager(&instance_id);
-    let removal =
-        Removal { cluster, lease: context.lease(), manager: &manager, instance_id: &instance_id, until: step_end() };
+    let removal = Removal { cluster, lease: context.lease(), manager, instance_id: &instance_id, until };
     let mut removals = Removals::default();
     for entry in own.iter().rev() {
         let is_kept = entry.retained && !context.delete_data();
@@ -122,20 +133,20 @@ async fn remove_own(
             true => removal.let_go(entry).await?,
             false => removal.delete(entry).await?,
         };
-        let is_let_go = matches!(removed, Removed::Kept);
         removals.note(entry, removed);
-        if is_let_go && let Some(reference) = &entry.resource {
-            removals.notes.push(kept(reference));
-        }
     }
     Ok(removals)
 }
 
-/// What stays has no owner any more: only its cluster's own tools remove it.
-fn kept(reference: &ResourceReference) -> String {
+/// What is said of something kept, once all else is gone. It has no owner any more: only its cluster's own tools remove it.
+fn stays(entry: &InventoryEntry, absent: &[ResourceReference]) -> Option<String> {
+    let reference = entry.resource.as_ref()?;
     let ResourceReference { kind, namespace, name, .. } = reference;
+    if goes_along(entry, absent) {
+        return Some(format!("{} went with its namespace, which was being deleted when it came", display(reference)));
+    }
     let flag = if namespace.is_empty() { String::new() } else { format!(" -n {namespace}") };
-    format!("{} stays; `kubectl{flag} delete {}/{name}` removes it", display(reference), kind.to_lowercase())
+    Some(format!("{} stays; `kubectl{flag} delete {}/{name}` removes it", display(reference), kind.to_lowercase()))
 }
 
 fn report(context: &mut Context<impl Deployment>, removals: Removals) -> Result<Next, Failure> {
@@ -189,6 +200,15 @@ mod tests {
         assert_eq!(whole(std::slice::from_ref(&plain)), ["web-0123456789"]);
         assert!(whole(&[plain, claim]).is_empty());
         assert_eq!(whole(&[entry("PersistentVolumeClaim", "team", "a", true)]), ["web-0123456789"]);
+    }
+
+    #[test]
+    fn what_is_kept_stays_unless_its_namespace_was_on_its_way() {
+        let (claim, namespace) =
+            (entry("PersistentVolumeClaim", "web", "a", true), entry("Namespace", "", "web", false));
+        let said = stays(&claim, &[]).unwrap();
+        assert!(said.ends_with("stays; `kubectl -n web delete persistentvolumeclaim/a` removes it"), "{said}");
+        assert!(!stays(&claim, &[namespace.resource.unwrap()]).unwrap().contains("stays"));
     }
 
     #[test]

@@ -8,13 +8,15 @@ use threeport::v1::ResourceReference;
 use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 use tokio::time::Instant;
 
+use super::claims::{self, Leaver};
+use super::contents::Contents;
 use super::deployment::Deployment;
 use super::plan::Step;
 use super::removal::{Removal, Removals};
 use super::repairs::{Contention, PATIENCE};
 use super::report::{self, ResourceState, Verdict};
 use super::work::Outcome;
-use super::{Desired, SLOW_LOOK, Watch, claims};
+use super::{Desired, SLOW_LOOK, Watch};
 use crate::clients::kubernetes::{Cluster, Error};
 use crate::health::{Health, State};
 use crate::resource::is_shared;
@@ -58,7 +60,8 @@ impl Round {
             steps.iter().filter_map(|step| if let Step::Release(entry) = step { Some(entry.clone()) } else { None });
         let releases = releases.collect::<Vec<_>>();
         if removals.are_over() && !releases.is_empty() {
-            removals.note_released(claims::release(context, &self.cluster, &self.manager, &releases).await?);
+            let leaver = Leaver { context, cluster: &self.cluster, manager: &self.manager, until: self.until };
+            removals.note_released(claims::release(&leaver, &releases, Contents::Leftovers).await?);
         }
         Ok(removals)
     }

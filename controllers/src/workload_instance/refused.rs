@@ -1,14 +1,15 @@
 //! Rounds that end before anything is applied: what was refused, or could not be looked at.
 
-use serde_json::json;
-use threeport::v1::SharedResource;
+use serde_json::{Value, json};
+use threeport::v1::{ResourceReference, SharedResource};
 use threeport_sdk::controller::{Context, Error as Failure, Next};
 
 use super::deployment::Deployment;
 use super::outcome::{FIRST_LOOK, Round, runtime_of};
-use super::removal::Removals;
-use super::{claims, not_ready};
-use crate::clients::kubernetes::Error;
+use super::removal::Going;
+use super::{Desired, not_ready};
+use crate::clients::kubernetes::{Error, Result as ClusterResult};
+use crate::resource::is_terminating;
 
 impl Round {
     /// Namespaces or CRDs that this instance may not use, or not yet.
@@ -20,20 +21,38 @@ impl Round {
         if let Some(denied) = refused.iter().find(|refused| refused.reason != "BeingDeleted") {
             return Err(self.denied(context, denied));
         }
-        let mut removals = Removals::default();
-        let released = claims::finish_releases(context, &self.cluster, &self.manager, &self.wanted, refused).await?;
-        removals.note_released(released);
+        let mut going = None;
+        for one in refused {
+            going = going.or(self.going(context, one).await?);
+        }
         let names = refused.iter().map(|one| format!("{} `{}`", one.kind, one.name)).collect::<Vec<_>>().join(", ");
-        let message = match (removals.failed.first(), removals.going.first()) {
-            (Some((_, error)), _) => format!("{names} is being deleted: {error}"),
-            (None, Some(going)) => format!("is made again once it is gone: {}", going.why),
-            (None, None) => format!("{names} has just been deleted and is made again"),
+        let message = match &going {
+            Some(Ok(going)) => format!("is made again once it is gone: {}", going.why),
+            Some(Err(error)) => format!("{names} is being deleted: {error}"),
+            None => format!("{names} is being deleted and is made again then"),
         };
         let mut status = self.status.clone();
         status["health"] = json!("Reconciling");
         context.set_status(status);
         context.condition("Ready", false, "BeingDeleted", message);
-        Ok(Next::CheckIn(removals.next_look().unwrap_or(FIRST_LOOK)))
+        let going = going.and_then(Result::ok);
+        Ok(Next::CheckIn(going.map_or(FIRST_LOOK, |going| going.next_look())))
+    }
+
+    /// What the cluster says of something that its last user is about to delete, if it is on its way.
+    async fn going(
+        &self,
+        context: &Context<impl Deployment>,
+        refused: &SharedResource,
+    ) -> Result<Option<ClusterResult<Going>>, Failure> {
+        let is_refused = |one: &&Desired| {
+            let ResourceReference { kind, name, .. } = &one.reference;
+            one.is_shared() && refused.kind == *kind && refused.name == *name
+        };
+        let Some(one) = self.wanted.iter().find(is_refused) else { return Ok(None) };
+        let live = context.lease().guard(self.cluster.get(&one.reference)).await?;
+        let going = |live: Value| is_terminating(&live).then(|| Going::of(&live, &one.reference));
+        Ok(live.map(|live| live.and_then(going)).transpose())
     }
 
     fn denied(&self, context: &mut Context<impl Deployment>, denied: &SharedResource) -> Failure {

@@ -57,7 +57,8 @@ impl Going {
         Self { reference: reference.clone(), why: why_it_stays(object, reference), age: age(object, SystemTime::now()) }
     }
 
-    fn next_look(&self) -> Duration {
+    /// After as long as it has been going.
+    pub fn next_look(&self) -> Duration {
         let first = if is_namespace(&self.reference) { NAMESPACE_LOOK } else { FIRST_LOOK };
         self.age.clamp(first, LAST_LOOK)
     }
@@ -169,6 +170,7 @@ impl Removals {
         self.going.extend(released.waiting);
         self.failed.extend(released.failed);
         self.notes.extend(released.kept);
+        self.is_cut_short |= released.is_cut_short;
     }
 
     /// Whether nothing is still to go.

@@ -137,9 +137,11 @@ impl Work<'_> {
         let one = &self.desired[index];
         let known = entry(self.inventory, &one.reference).cloned().unwrap_or_default();
         let resource = Some(one.reference.clone());
+        // Anybody may mark what is to be kept, in the cluster alone.
+        let retained = one.is_retained || self.live.get(&key(&one.reference)).is_some_and(|seen| seen.is_retained);
         Outcome {
             index,
-            entry: InventoryEntry { resource, retained: one.is_retained, observed: false, ..known },
+            entry: InventoryEntry { resource, retained, observed: false, ..known },
             health: Health::healthy(),
             object: None,
             is_created: false,
@@ -155,6 +157,7 @@ impl Work<'_> {
         let seen = Observed::of(&object, self.manager);
         outcome.entry.uid = seen.uid;
         outcome.entry.managed_hash = seen.managed_hash;
+        outcome.entry.retained = self.desired[outcome.index].is_retained || seen.is_retained;
         outcome.health = health::of(&object);
         outcome.entry.health = outcome.health.summary();
         outcome.object = Some(object);

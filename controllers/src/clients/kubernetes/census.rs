@@ -1,17 +1,16 @@
 //! What a cluster has of the kinds that it has little of, so that a look into a namespace need not ask for each of them.
 
-use std::collections::HashMap;
-use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
-use futures::{StreamExt, TryStreamExt};
+use futures::future::{BoxFuture, Shared, WeakShared};
+use futures::{FutureExt, StreamExt, TryStreamExt};
 use serde_json::Value;
-use tokio::sync::Mutex;
 
 use super::cluster::{Cluster, Scope};
 use super::discovery::ResourceType;
 use super::error::{Error, Result};
-use crate::resource::text;
+use crate::resource::{group, text};
 
 /// Of a kind with more objects than this only the number is taken.
 const FEW: &str = "50";
@@ -23,10 +22,18 @@ pub struct Census {
     few: HashMap<String, Vec<Value>>,
     /// Kinds that have to be asked for in the namespace itself.
     many: Vec<ResourceType>,
+    /// Group and kind of what lives in no namespace.
+    cluster_wide: HashSet<(String, String)>,
 }
 
-/// The last one taken.
-pub type Last = Mutex<Option<(Instant, Arc<Census>)>>;
+type Taking = Shared<BoxFuture<'static, Result<Arc<Census>>>>;
+
+/// Takes one census after another, each for all who have asked before it began; nothing is kept of one that all have read.
+#[derive(Default)]
+pub struct Censuses {
+    next: Mutex<Option<WeakShared<BoxFuture<'static, Result<Arc<Census>>>>>>,
+    turn: tokio::sync::Mutex<()>,
+}
 
 impl Census {
     /// What a namespace has of kinds of which the cluster has few.
@@ -39,45 +46,93 @@ impl Census {
         &self.many
     }
 
+    /// Whether objects of this kind live in no namespace.
+    pub fn is_cluster_wide(&self, group: &str, kind: &str) -> bool {
+        self.cluster_wide.contains(&(group.to_owned(), kind.to_owned()))
+    }
+
     fn add(&mut self, resource: ResourceType, (items, is_complete): (Vec<Value>, bool)) {
         if !is_complete {
             self.many.push(resource);
             return;
         }
-        for item in items {
+        for mut item in items {
+            for entry in item["metadata"]["managedFields"].as_array_mut().into_iter().flatten() {
+                // Most of an object's metadata, and nobody asks a census which fields they are.
+                entry["fieldsV1"] = Value::Null;
+            }
             self.few.entry(text(&item["metadata"]["namespace"]).to_owned()).or_default().push(item);
         }
+    }
+
+    #[cfg(test)]
+    pub fn of_cluster_wide<const N: usize>(kinds: [(&str, &str); N]) -> Self {
+        let cluster_wide = kinds.into_iter().map(|(group, kind)| (group.to_owned(), kind.to_owned())).collect();
+        Self { cluster_wide, ..Self::default() }
     }
 }
 
 impl Cluster {
     /// A census of all kinds but those that `skips` names, begun after it was asked for: what was made before is in it,
     /// also of a kind that has just come. All who ask while one is taken share the next.
-    pub async fn census(&self, skips: fn(&str) -> bool) -> Result<Arc<Census>> {
-        let asked_at = Instant::now();
-        let mut last = self.last_census.lock().await;
-        if let Some((_, census)) = last.as_ref().filter(|(begun_at, _)| *begun_at >= asked_at) {
-            return Ok(census.clone());
+    pub async fn census(self: &Arc<Self>, skips: fn(&ResourceType) -> bool) -> Result<Arc<Census>> {
+        self.next_census(skips).await
+    }
+
+    fn next_census(self: &Arc<Self>, skips: fn(&ResourceType) -> bool) -> Taking {
+        let mut next = self.censuses.next.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(asked) = next.as_ref().and_then(WeakShared::upgrade) {
+            return asked;
         }
-        let begun_at = Instant::now();
-        let types = self.namespaced_types(Duration::ZERO).await?;
-        let looks = types.into_iter().filter(|found| !skips(&found.kind)).map(|found| self.count(found));
+        let cluster = self.clone();
+        let taking = async move {
+            let _turn = cluster.censuses.turn.lock().await;
+            *cluster.censuses.next.lock().unwrap_or_else(PoisonError::into_inner) = None;
+            cluster.take_census(skips).await.map(Arc::new)
+        };
+        let taking = taking.boxed().shared();
+        *next = taking.downgrade();
+        taking
+    }
+
+    async fn take_census(&self, skips: fn(&ResourceType) -> bool) -> Result<Census> {
+        let (namespaced, others) =
+            self.fresh_types().await?.into_iter().partition::<Vec<_>, _>(|one| one.is_namespaced);
+        let is_counted = |found: &ResourceType| found.is_collection && !skips(found);
+        let looks = namespaced.into_iter().filter(is_counted).map(|found| self.count(found));
         let counted = futures::stream::iter(looks).buffer_unordered(AT_ONCE).try_collect::<Vec<_>>().await?;
-        let mut census = Census::default();
+        let cluster_wide = others.into_iter().map(|found| (group(&found.api_version).to_owned(), found.kind));
+        let mut census = Census { cluster_wide: cluster_wide.collect(), ..Census::default() };
         for (resource, found) in counted.into_iter().flatten() {
             census.add(resource, found);
         }
-        let census = Arc::new(census);
-        *last = Some((begun_at, census.clone()));
         Ok(census)
     }
 
     async fn count(&self, resource: ResourceType) -> Result<Option<(ResourceType, (Vec<Value>, bool))>> {
-        match self.first_metadata(&resource, &Scope::ALL, FEW).await {
+        let mut found = self.first_metadata(&resource, &Scope::ALL, FEW).await;
+        if let Err(Error::Throttled { retry_after, .. }) = found {
+            // Many share a census: one list that is put off must not cost them all.
+            tokio::time::sleep(retry_after).await;
+            found = self.first_metadata(&resource, &Scope::ALL, FEW).await;
+        }
+        match found {
             Ok(found) => Ok(Some((resource, found))),
-            // Some kinds can't be listed, or went since discovery.
-            Err(Error::NotFound(_) | Error::Invalid(_)) => Ok(None),
-            Err(error) => Err(error),
+            Err(error) => self.is_nothing_of(&resource, error).await.map(|()| None),
+        }
+    }
+
+    /// Whether a list failed because there is nothing to list: some kinds can't be listed, or went since discovery. Several
+    /// API servers may stand behind one address, and one of them lag: what is still named may be there.
+    pub async fn is_nothing_of(&self, resource: &ResourceType, error: Error) -> Result<()> {
+        match error {
+            Error::Invalid(_) => Ok(()),
+            Error::NotFound(_) => match self.resource_type(&resource.api_version, &resource.kind).await {
+                Err(Error::UnknownKind { .. }) => Ok(()),
+                Err(error) => Err(error),
+                Ok(_) => Err(error),
+            },
+            error => Err(error),
         }
     }
 }
@@ -96,7 +151,6 @@ mod tests {
             plural: String::new(),
             is_namespaced: true,
             is_collection: true,
-            is_preferred: true,
         };
         let item = |namespace: &str| json!({ "metadata": { "namespace": namespace } });
         let mut census = Census::default();

@@ -1,14 +1,12 @@
 //! What reconcilers may ask of a cluster.
 
-use std::time::Duration;
-
 use futures::Stream;
 use http::Method;
 use serde_json::{Value, json};
 use threeport::v1::ResourceReference;
 
 use super::calls::{APPLY, Answer, Call, Calls, JSON, MERGE, query};
-use super::census::Last;
+use super::census::Censuses;
 use super::credentials::InvalidCredentials;
 use super::discovery::{Discovery, ResourceType};
 use super::error::{Error, Result};
@@ -26,7 +24,7 @@ pub struct Cluster {
     runtime_id: String,
     calls: Calls,
     discovery: Discovery,
-    pub last_census: Last,
+    pub censuses: Censuses,
 }
 
 /// A server-side apply.
@@ -86,7 +84,7 @@ impl Cluster {
         let client = kube::Client::try_from(config)
             .map_err(|error| InvalidCredentials(format!("the credentials can't be used: {error}")))?;
         let (runtime_id, calls) = (runtime_id.to_owned(), Calls::new(client));
-        Ok(Self { runtime_id, calls, discovery: Discovery::default(), last_census: Last::default() })
+        Ok(Self { runtime_id, calls, discovery: Discovery::default(), censuses: Censuses::default() })
     }
 
     pub fn runtime_id(&self) -> &str {
@@ -103,10 +101,9 @@ impl Cluster {
         self.discovery.find(&self.calls, api_version, kind).await
     }
 
-    /// Every kind of namespaced resource that can be listed, at most `age` old.
-    pub async fn namespaced_types(&self, age: Duration) -> Result<Vec<ResourceType>> {
-        let all = self.discovery.all(&self.calls, age).await?;
-        Ok(all.into_iter().filter(|found| found.is_namespaced && found.is_collection).collect())
+    /// Every kind of resource that the cluster serves now.
+    pub async fn fresh_types(&self) -> Result<Vec<ResourceType>> {
+        self.discovery.fresh(&self.calls).await
     }
 
     pub async fn apply(&self, apply: Apply<'_>) -> Result<Applied> {

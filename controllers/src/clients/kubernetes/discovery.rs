@@ -1,6 +1,6 @@
 //! Which kinds of resource a cluster serves, and where: cached, and asked again when an unknown one is wanted.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -26,8 +26,6 @@ pub struct ResourceType {
     pub is_namespaced: bool,
     /// Whether its objects can be listed, watched and deleted.
     pub is_collection: bool,
-    /// Whether it is the version that the cluster prefers for the kind.
-    pub is_preferred: bool,
 }
 
 impl ResourceType {
@@ -50,7 +48,10 @@ pub struct Discovery(Mutex<Known>);
 
 #[derive(Default)]
 struct Known {
+    /// Of several resources of one kind, the one that can be listed.
     types: HashMap<(String, String), ResourceType>,
+    /// Every resource, in the version that the cluster prefers.
+    preferred: Vec<ResourceType>,
     /// Group versions whose server did not answer the cluster.
     stale: Vec<String>,
     asked_at: Option<Instant>,
@@ -74,14 +75,14 @@ impl Discovery {
         Err(Error::UnknownKind { api_version: api_version.to_owned(), kind: kind.to_owned() })
     }
 
-    /// All kinds, at most `age` old, each in its preferred version.
-    pub async fn all(&self, calls: &Calls, age: Duration) -> Result<Vec<ResourceType>> {
+    /// Every resource as the cluster serves it now, in its preferred version.
+    pub async fn fresh(&self, calls: &Calls) -> Result<Vec<ResourceType>> {
         let mut known = self.0.lock().await;
-        known.refresh(calls, age).await?;
+        known.refresh(calls, Duration::ZERO).await?;
         if let Some(stale) = known.stale.first() {
             return Err(Error::Other(format!("the cluster can't reach the server of `{stale}` now")));
         }
-        Ok(known.types.values().filter(|found| found.is_preferred).cloned().collect())
+        Ok(known.preferred.clone())
     }
 
     /// Forgets all: a path was not found.
@@ -98,6 +99,7 @@ impl Known {
         let ask = |path: &str| Call { accept: ACCEPT, ..Call::new(Method::GET, path.into(), "discover", "") };
         let (core, groups) = tokio::try_join!(calls.call(ask("/api")), calls.call(ask("/apis")))?;
         self.types.clear();
+        self.preferred.clear();
         self.stale.clear();
         for answer in [core.body, groups.body] {
             self.read(&answer);
@@ -109,7 +111,7 @@ impl Known {
     fn read(&mut self, answer: &Value) {
         for group in list(&answer["items"]) {
             let name = text(&group["metadata"]["name"]);
-            let mut seen = Vec::new();
+            let mut seen = HashSet::new();
             for version in list(&group["versions"]) {
                 let version_name = text(&version["version"]);
                 let api_version = if name.is_empty() { version_name } else { format!("{name}/{version_name}") };
@@ -117,22 +119,32 @@ impl Known {
                     self.stale.push(api_version.clone());
                 }
                 for resource in list(&version["resources"]) {
-                    let kind = text(&resource["responseKind"]["kind"]);
-                    let is_preferred = !seen.contains(&kind);
-                    seen.push(kind.clone());
-                    let verbs = list(&resource["verbs"]);
-                    let found = ResourceType {
-                        api_version: api_version.clone(),
-                        plural: text(&resource["resource"]),
-                        is_namespaced: resource["scope"] == "Namespaced",
-                        is_collection: ["list", "watch", "delete"].iter().all(|verb| verbs.iter().any(|v| v == verb)),
-                        is_preferred,
-                        kind: kind.clone(),
-                    };
-                    self.types.insert((api_version.clone(), kind), found);
+                    let found = resource_type(&api_version, resource);
+                    if seen.insert(found.plural.clone()) {
+                        self.preferred.push(found.clone());
+                    }
+                    self.add(found);
                 }
             }
         }
+    }
+
+    fn add(&mut self, found: ResourceType) {
+        let key = (found.api_version.clone(), found.kind.clone());
+        if found.is_collection || !self.types.contains_key(&key) {
+            self.types.insert(key, found);
+        }
+    }
+}
+
+fn resource_type(api_version: &str, resource: &Value) -> ResourceType {
+    let verbs = list(&resource["verbs"]);
+    ResourceType {
+        api_version: api_version.to_owned(),
+        kind: text(&resource["responseKind"]["kind"]),
+        plural: text(&resource["resource"]),
+        is_namespaced: resource["scope"] == "Namespaced",
+        is_collection: ["list", "watch", "delete"].iter().all(|verb| verbs.iter().any(|v| v == verb)),
     }
 }
 
@@ -160,9 +172,25 @@ mod tests {
         let mut known = Known::default();
         known.read(&answer);
         let found = &known.types[&("apps/v1".to_owned(), "Deployment".to_owned())];
-        assert!(found.is_preferred && found.is_namespaced && found.is_collection);
-        assert!(!known.types[&("apps/v1beta1".to_owned(), "Deployment".to_owned())].is_preferred);
+        assert!(found.is_namespaced && found.is_collection);
+        assert!(known.types.contains_key(&("apps/v1beta1".to_owned(), "Deployment".to_owned())));
+        assert_eq!(known.preferred, [found.clone()]);
         assert_eq!(found.path("web", Some("a")), "/apis/apps/v1/namespaces/web/deployments/a");
         assert_eq!(found.path("", None), "/apis/apps/v1/deployments");
+    }
+    #[test]
+    fn of_two_resources_of_one_kind_both_are_known_and_the_one_that_can_be_listed_is_meant() {
+        let resource = |plural: &str, verbs: &Value| json!({ "resource": plural, "responseKind": { "kind": "Template" }, "scope": "Namespaced", "verbs": verbs });
+        let (all, create) = (json!(["create", "delete", "get", "list", "watch"]), json!(["create"]));
+        for resources in [
+            [resource("processedtemplates", &create), resource("templates", &all)],
+            [resource("templates", &all), resource("processedtemplates", &create)],
+        ] {
+            let mut known = Known::default();
+            let version = json!({ "version": "v1", "resources": resources });
+            known.read(&json!({ "items": [{ "metadata": { "name": "acme.io" }, "versions": [version] }] }));
+            assert_eq!(known.types[&("acme.io/v1".to_owned(), "Template".to_owned())].plural, "templates");
+            assert_eq!(known.preferred.len(), 2);
+        }
     }
 }
