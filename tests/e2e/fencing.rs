@@ -108,7 +108,8 @@ async fn a_late_create_after_a_delete_is_cleaned_up_but_a_copied_label_is_not() 
         system.cluster.apply(&format!("{collection}/{name}"), manager, &map).await;
     };
     create("copied", "somebody").await;
-    let mut empty = json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("copied-{}", system.tag) } });
+    let mut empty =
+        json!({ "apiVersion": "v1", "kind": "Namespace", "metadata": { "name": format!("copied-{}", system.tag) } });
     empty["metadata"]["labels"] = json!({ "threeport.io/control-plane": control_plane });
     empty["metadata"]["annotations"] = json!({ "threeport.io/made-for": id });
     system.cluster.create("/api/v1/namespaces", &empty).await;
@@ -119,7 +120,8 @@ async fn a_late_create_after_a_delete_is_cleaned_up_but_a_copied_label_is_not() 
     })
     .await;
     assert!(system.cluster.get(&format!("{collection}/copied")).await.is_some(), "a copied label is no proof");
-    let copied = system.cluster.get(&format!("/api/v1/namespaces/copied-{}", system.tag)).await.expect("nor is an annotation");
+    let copied =
+        system.cluster.get(&format!("/api/v1/namespaces/copied-{}", system.tag)).await.expect("nor is an annotation");
     assert_eq!(copied["metadata"]["deletionTimestamp"], Value::Null);
     assert!(system.cluster.get(&format!("{collection}/settings")).await.is_some(), "what lives was cleaned up");
 }
