@@ -39,6 +39,8 @@ pub enum Operation {
         revision: i64,
     },
     Delete(Key),
+    /// All that the client has, in one transaction.
+    DeleteAll(Vec<Key>),
 }
 
 impl Display for Operation {
@@ -52,6 +54,7 @@ impl Display for Operation {
                 write!(f, "update {mask} of revision {revision} of {}", named(&document.key))
             }
             Operation::Delete(key) => write!(f, "delete {}", named(key)),
+            Operation::DeleteAll(keys) => write!(f, "delete {}", keys.iter().map(named).collect::<Vec<_>>().join(", ")),
         }
     }
 }

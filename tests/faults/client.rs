@@ -27,26 +27,33 @@ pub async fn run(world: Arc<World>, author: Author, operations: usize) -> Book {
     let mut book = Book::default();
     let mut random = Random::new(author.seed, &format!("client {}", author.client));
     let first = Operation::Apply(author.first_documents());
-    carry_out(&world.apis, &mut random, &mut book, &format!("first-{}", author.client), first).await;
+    carry_out(&world.apis, &mut random, &mut book, &format!("{}-{}-first", author.seed, author.client), first).await;
     for number in 0..operations {
         tokio::time::sleep(random.millis(20, 400)).await;
         let operation = author.draw(number, &book);
-        let request_id = format!("{}-{number}", author.client);
+        let request_id = format!("{}-{}-{number}", author.seed, author.client);
         carry_out(&world.apis, &mut random, &mut book, &request_id, operation).await;
     }
     book
 }
 
-/// Deletes all that is left of the default project, users first.
-pub async fn delete_all(world: &World, book: &mut Book, client: usize) {
-    let mut random = Random::new(0, "the end");
-    for kind in ["attachment", "workload", "workload-instance", "workload-definition", "project"] {
-        let keys = book.of_kind(kind).iter().map(|version| version.key.clone()).collect::<Vec<_>>();
-        for key in keys {
-            let request_id = format!("end-{client}-{}-{}", key.1, key.2);
-            carry_out(&world.apis, &mut random, book, &request_id, Operation::Delete(key)).await;
+/// Deletes all that is left: every other client at once, the others one after the other, users first.
+pub async fn delete_all(world: &World, books: &mut [Book], seed: u64) {
+    let endings = books.iter_mut().enumerate().map(async |(client, book)| {
+        let mut random = Random::new(seed, &format!("end {client}"));
+        let kinds = ["attachment", "workload", "workload-instance", "workload-definition", "project"];
+        let keys = kinds.iter().flat_map(|kind| book.of_kind(kind)).map(|version| version.key.clone());
+        let keys = keys.collect::<Vec<_>>();
+        let operations = if client % 2 == 0 {
+            vec![Operation::DeleteAll(keys)]
+        } else {
+            keys.into_iter().map(Operation::Delete).collect()
+        };
+        for (number, operation) in operations.into_iter().enumerate() {
+            carry_out(&world.apis, &mut random, book, &format!("{seed}-{client}-end-{number}"), operation).await;
         }
-    }
+    });
+    futures::future::join_all(endings).await;
 }
 
 async fn carry_out(apis: &[Api], random: &mut Random, book: &mut Book, request_id: &str, operation: Operation) {
@@ -82,6 +89,7 @@ fn is_to_be_repeated(status: &Status, operation: &Operation, book: &Book) -> boo
             Operation::Delete(key) => !book.is_used(key),
             Operation::Apply(documents) => documents.iter().all(|document| !book.is_used(&document.key)),
             Operation::Update { .. } => false,
+            Operation::DeleteAll(_) => true,
         },
         _ => false,
     };
@@ -122,11 +130,25 @@ async fn send(api: &Api, request_id: &str, operation: &Operation) -> Result<Answ
                 request_id,
                 ..Default::default()
             };
-            let deleted = client.delete(request).await?.into_inner().deleted;
-            let keys = deleted.into_iter().map(|gone| ((gone.kind, gone.project, gone.name), gone.id));
-            Ok(Answer::Deleted(keys.collect::<BTreeMap<Key, String>>().into_iter().collect()))
+            Ok(deleted(client.delete(request).await?.into_inner()))
+        }
+        Operation::DeleteAll(keys) => {
+            let reference = |(kind, project, name): &Key| v1::ObjectReference {
+                kind: kind.clone(),
+                project: project.clone(),
+                name: name.clone(),
+                ..Default::default()
+            };
+            let objects = keys.iter().map(reference).collect();
+            let request = v1::DeleteManyRequest { objects, request_id, ..Default::default() };
+            Ok(deleted(client.delete_many(request).await?.into_inner()))
         }
     }
+}
+
+fn deleted(response: v1::DeleteResponse) -> Answer {
+    let keys = response.deleted.into_iter().map(|gone| ((gone.kind, gone.project, gone.name), gone.id));
+    Answer::Deleted(keys.collect::<BTreeMap<Key, String>>().into_iter().collect())
 }
 
 fn applied(document: &Document, result: v1::ApplyResult) -> Version {

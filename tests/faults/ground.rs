@@ -4,16 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use cli::local::postgres::Postgres;
-use cli::local::process::Process;
-use cli::local::sandbox::{self, Ports};
-use cli::local::{directories, ports, servers};
+use cli::local::sandbox::Ports;
+use cli::local::{directories, ports};
 use nix::sys::signal::Signal;
 use tempfile::TempDir;
 use tokio::sync::Mutex;
 
-use crate::checks::{contents, nothing_else};
+use crate::kubernetes::Kubernetes;
 use crate::system::servers::Told;
-use crate::system::{Cluster, MINUTE, eventually};
+use crate::system::{MINUTE, eventually};
 
 const SETTINGS: [&str; 2] = ["fsync=off", "max_connections=300"];
 
@@ -21,10 +20,7 @@ pub struct Ground {
     pub postgres: Mutex<Option<Postgres>>,
     pub postgres_port: u16,
     pub postgres_password: String,
-    pub kube_apiserver: Mutex<Option<Process>>,
-    pub kube_apiserver_port: u16,
-    pub cluster: Cluster,
-    _others: Vec<Process>,
+    pub kubernetes: Kubernetes,
     // Last: what runs in it goes first.
     folder: TempDir,
 }
@@ -34,36 +30,25 @@ impl Ground {
         let folder = directories::scratch().expect("temporary folders can be made");
         let numbers = ports::free(4).expect("loopback has free ports");
         let postgres = start_postgres(folder.path(), numbers[3]).await.expect("Postgres starts");
-        let directory = folder.path().join("kubernetes");
-        let programs = servers::kubernetes(&Told).await.expect("the servers can be built");
         let places = Ports { api: numbers[0], etcd: numbers[1], etcd_peer: numbers[2] };
-        let (mut kube_apiserver, mut others) = (None, Vec::new());
-        for spec in sandbox::specs(&directory, &programs, places).expect("the folder is ours") {
-            let process = Process::start_ready(spec).await.expect("the sandbox starts");
-            if process.spec().name == "kube-apiserver" {
-                kube_apiserver = Some(process);
-            } else {
-                others.push(process);
-            }
-        }
-        let kubeconfig = std::fs::read_to_string(sandbox::kubeconfig_path(&directory)).expect("it was written");
-        let cluster = Cluster::connect(kubeconfig).await;
-        stand_still(&cluster).await;
         Self {
             postgres_password: cli::local::postgres::password(&folder.path().join("postgres")).expect("it was made"),
             postgres: Mutex::new(Some(postgres)),
             postgres_port: numbers[3],
-            kube_apiserver: Mutex::new(kube_apiserver),
-            kube_apiserver_port: numbers[0],
-            cluster,
-            _others: others,
+            kubernetes: Kubernetes::start(folder.path().join("kubernetes"), places).await,
             folder,
         }
     }
 
-    /// Where the sandbox keeps its certificates.
-    pub fn kubernetes_directory(&self) -> std::path::PathBuf {
-        self.folder.path().join("kubernetes")
+    /// Copies what the servers have logged so far.
+    pub fn keep_logs(&self, folder: &Path) {
+        for server in ["kubernetes", "postgres"] {
+            let logs = std::fs::read_dir(self.folder.path().join(server).join("logs"));
+            for log in logs.into_iter().flatten().flatten() {
+                // What can't be copied is missed by whoever looks for it, and by nothing else.
+                let _ = std::fs::copy(log.path(), folder.join(log.file_name()));
+            }
+        }
     }
 
     /// kill -9 of Postgres' first process, and a start after the pause.
@@ -88,34 +73,6 @@ impl Ground {
         tokio::time::sleep(pause).await;
         process.signal(Signal::SIGCONT);
     }
-
-    pub async fn kill_kube_apiserver(&self, pause: Duration) {
-        let mut kube_apiserver = self.kube_apiserver.lock().await;
-        let running = kube_apiserver.take().expect("whoever takes it brings it back");
-        let spec = running.spec().clone();
-        running.signal(Signal::SIGKILL);
-        drop(running);
-        tokio::time::sleep(pause).await;
-        *kube_apiserver = Some(Process::start_ready(spec).await.expect("kube-apiserver starts again"));
-    }
-
-    pub async fn stop_kube_apiserver(&self, pause: Duration) {
-        let kube_apiserver = self.kube_apiserver.lock().await;
-        let process = kube_apiserver.as_ref().expect("whoever takes it brings it back");
-        process.signal(Signal::SIGSTOP);
-        tokio::time::sleep(pause).await;
-        process.signal(Signal::SIGCONT);
-    }
-}
-
-/// Waits until a fresh cluster has made all that it has of its own.
-async fn stand_still(cluster: &Cluster) {
-    eventually("a fresh cluster comes to rest", MINUTE, async || {
-        let before = contents(cluster).await;
-        tokio::time::sleep(Duration::from_secs(3)).await;
-        nothing_else(&before, &contents(cluster).await)
-    })
-    .await;
 }
 
 async fn start_postgres(folder: &Path, port: u16) -> anyhow::Result<Postgres> {

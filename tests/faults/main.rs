@@ -8,26 +8,31 @@ mod cluster_link;
 mod database_link;
 mod equality;
 mod ground;
+mod kubernetes;
 mod operation;
 mod random;
 mod run;
 mod scenario;
 mod schedule;
+mod server;
 #[path = "../system/mod.rs"]
 mod system;
 mod watcher;
 mod world;
 
+use std::cell::Cell;
+use std::ops::Range;
 use std::panic::AssertUnwindSafe;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Instant;
 
 use clap::Parser;
 use futures::FutureExt;
 
 use crate::ground::Ground;
 use crate::run::Run;
+use crate::world::World;
 
 /// Runs a control plane of its own through faults, and checks that it keeps its promises.
 #[derive(Clone, Debug, Parser)]
@@ -38,11 +43,14 @@ struct Options {
     /// How many runs.
     #[arg(long, default_value_t = 1)]
     runs: u64,
+    /// How many runs, one after the other, a control plane goes through before the next one is started.
+    #[arg(long, default_value_t = 10)]
+    age: u64,
     /// Which faults: mix, or one family of them.
     #[arg(long, default_value = "mix", value_parser = known)]
     scenario: String,
     /// How much each client writes.
-    #[arg(long, default_value_t = 25)]
+    #[arg(long, default_value_t = 15)]
     operations: usize,
 }
 
@@ -56,30 +64,50 @@ async fn main() -> ExitCode {
     rustls::crypto::ring::default_provider().install_default().expect("nobody was before us");
     system::binary("tptctl");
     let ground = Arc::new(Ground::start().await);
-    for seed in options.seed..options.seed + options.runs {
-        let started = Instant::now();
+    let end = options.seed + options.runs;
+    let mut first = options.seed;
+    while first < end {
+        let seeds = first..end.min(first + options.age.max(1));
+        first = seeds.end;
         let folder = cli::local::directories::scratch().expect("temporary folders can be made");
-        let run = Run {
-            seed,
-            families: scenario::families(&options.scenario).expect("it was checked"),
-            operations: options.operations,
-            folder: folder.path().to_owned(),
-        };
+        let current = Cell::new(seeds.start);
         // A check that fails panics.
-        let Ok(rest) = AssertUnwindSafe(run.carry_out(ground.clone())).catch_unwind().await else {
-            let Options { scenario, operations, .. } = &options;
-            say(&format!(
-                "seed {seed} FAILED; its logs are in {}\nreplay: cargo run --release --example faults -- --seed {seed} \
-                 --runs 1 --scenario {scenario} --operations {operations}",
-                folder.keep().display()
-            ));
+        let life = AssertUnwindSafe(live(&options, &ground, folder.path(), seeds.clone(), &current));
+        if life.catch_unwind().await.is_err() {
+            ground.keep_logs(folder.path());
+            say(&failure(&options, seeds.start, current.get(), &folder.keep()));
             return ExitCode::FAILURE;
-        };
-        let (whole, rest) = (started.elapsed().as_secs_f64(), rest.as_secs_f64());
-        say(&format!("seed {seed} ok in {whole:.1} s, at rest {rest:.1} s after the last fault"));
+        }
     }
     say(&format!("{} runs of {} without a finding", options.runs, options.scenario));
     ExitCode::SUCCESS
+}
+
+/// The life of one control plane: run after run, each ends with all as it was before.
+async fn live(options: &Options, ground: &Arc<Ground>, folder: &Path, seeds: Range<u64>, current: &Cell<u64>) {
+    let world = Arc::new(World::start(ground.clone(), folder).await);
+    for seed in seeds {
+        current.set(seed);
+        let families = scenario::families(&options.scenario).expect("it was checked");
+        let times = Run { seed, families, operations: options.operations }.carry_out(&world).await;
+        say(&format!("seed {seed} ok: {times}"));
+    }
+}
+
+fn failure(options: &Options, first: u64, seed: u64, logs: &Path) -> String {
+    let Options { scenario, operations, .. } = options;
+    let replay = |first: u64| {
+        let runs = seed + 1 - first;
+        format!(
+            "cargo run --release --example faults -- --seed {first} --runs {runs} --age {runs} --scenario {scenario} \
+             --operations {operations}"
+        )
+    };
+    let mut text = format!("seed {seed} FAILED; its logs are in {}\nreplay: {}", logs.display(), replay(seed));
+    if first < seed {
+        text += &format!("\nwith the runs before it: {}", replay(first));
+    }
+    text
 }
 
 #[expect(clippy::print_stdout, reason = "what was found is what the program is for")]

@@ -33,7 +33,7 @@ impl Author {
     /// The operation of this number. Its text is the operation's own: what was written can be told from all else.
     pub fn draw(self, number: usize, book: &Book) -> Operation {
         let random = &mut Random::new(self.seed, &format!("operation {}-{number}", self.client));
-        let text = format!("text-{}-{number}", self.client);
+        let text = format!("text-{}-{}-{number}", self.seed, self.client);
         match random.below(100) {
             0..20 => Operation::Apply(vec![self.definition(random, &text)]),
             20..45 => self.instance(random, &text, book),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use crate::cluster_link::Trouble;
+use crate::kubernetes::Part;
 use crate::random::Random;
 use crate::world::{API_SERVERS, CONTROLLERS};
 
@@ -28,8 +29,8 @@ pub enum Fault {
     KillPostgres(Duration),
     StopPostgres(Duration),
     Cluster(Trouble, Duration),
-    KillKubeApiserver(Duration),
-    StopKubeApiserver(Duration),
+    KillKubernetes(Part, Duration),
+    StopKubernetes(Part, Duration),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -118,13 +119,15 @@ impl Family {
                 2 | 3 => Fault::CutDatabase,
                 _ => Fault::CutAnswerAfter(i64::try_from(random.below(200)).expect("it is small")),
             },
-            Cluster => match random.below(8) {
-                0 => Fault::KillKubeApiserver(random.millis(0, 1000)),
-                1 => Fault::StopKubeApiserver(random.millis(500, 3000)),
+            Cluster => match random.below(10) {
+                0 => Fault::KillKubernetes(Part::ApiServer, random.millis(0, 1000)),
+                1 => Fault::StopKubernetes(Part::ApiServer, random.millis(500, 3000)),
                 2 => Fault::Cluster(Trouble::Down, random.millis(500, 4000)),
                 3 => Fault::Cluster(Trouble::Slow(random.millis(50, 1500)), random.millis(1000, 4000)),
                 4 => Fault::Cluster(Trouble::LostAnswers, random.millis(500, 3000)),
                 5 => Fault::Cluster(Trouble::HalfWatches, random.millis(1000, 3000)),
+                6 => Fault::KillKubernetes(Part::Etcd, random.millis(0, 1000)),
+                7 => Fault::StopKubernetes(Part::Etcd, random.millis(500, 3000)),
                 _ => {
                     let code = *random.pick(&[409, 410, 429, 500]);
                     Fault::Cluster(Trouble::Refusal(code), random.millis(500, 3000))

@@ -1,4 +1,4 @@
-//! Lets the faults of a scenario happen: in each lane a sequence from the seed, until the clients are done.
+//! Lets the faults of a scenario happen: in each lane a sequence from the seed, until the clients are done or it is enough.
 
 use std::fmt::Write;
 use std::time::{Duration, Instant};
@@ -13,6 +13,9 @@ use crate::world::World;
 
 /// How often ended processes are looked for.
 const REVIVAL: Duration = Duration::from_millis(200);
+
+/// No fault begins later: what goes on amid faults without an end proves nothing more.
+const LAST: Duration = Duration::from_secs(15);
 
 /// Lets faults happen until `stop`, undoes them all, and returns what happened when.
 pub async fn run(world: &World, seed: u64, families: &[Family], stop: CancellationToken) -> String {
@@ -44,7 +47,7 @@ async fn lane_of(
 ) -> String {
     let mut story = String::new();
     loop {
-        if families.is_empty() {
+        if families.is_empty() || started.elapsed() > LAST {
             return story;
         }
         let pause = random.millis(200, 2500);
@@ -89,7 +92,7 @@ async fn inject(world: &World, fault: Fault) {
             tokio::time::sleep(pause).await;
             world.cluster_link.set(None);
         }
-        Fault::KillKubeApiserver(pause) => world.ground.kill_kube_apiserver(pause).await,
-        Fault::StopKubeApiserver(pause) => world.ground.stop_kube_apiserver(pause).await,
+        Fault::KillKubernetes(part, pause) => world.ground.kubernetes.kill(part, pause).await,
+        Fault::StopKubernetes(part, pause) => world.ground.kubernetes.stop(part, pause).await,
     }
 }

@@ -12,14 +12,14 @@ use crate::system::{Api, Database};
 pub const WATCHERS: usize = 8;
 
 /// How long a silent connection is kept.
-const SILENCE: Duration = Duration::from_secs(2);
+const SILENCE: Duration = Duration::from_millis(700);
 
 /// The events of each position, as `type kind/name revision.status_revision`.
 pub type Seen = BTreeMap<i64, Vec<String>>;
 
-/// Watches everything from the beginning until it has seen the position `last`, and panics at the first disorder.
-pub async fn watch(apis: Vec<Api>, mut random: Random, last: Arc<OnceLock<i64>>) -> Seen {
-    let (mut seen, mut position) = (Seen::new(), 1);
+/// Watches all that comes after the position `start` until it has seen `last`, and panics at the first disorder.
+pub async fn watch(apis: Vec<Api>, mut random: Random, start: i64, last: Arc<OnceLock<i64>>) -> Seen {
+    let (mut seen, mut position) = (Seen::new(), start);
     while last.get().is_none_or(|last| position < *last) {
         let request = WatchRequest { from_position: position, ..Default::default() };
         let watch = random.pick(&apis).client.clone().watch(request).await;
@@ -49,14 +49,15 @@ fn lines(commit: &WatchResponse) -> Vec<String> {
     commit.events.iter().map(line).collect()
 }
 
-/// The log as the database has it, after the first position.
-pub async fn logged(database: &Database) -> Seen {
-    let query =
+/// The log as the database has it, after the position `start`.
+pub async fn logged(database: &Database, start: i64) -> Seen {
+    let query = format!(
         "SELECT p.position, c.type || ' ' || c.kind || '/' || c.name || ' ' || coalesce(c.meta->>'revision', '0')
              || '.' || coalesce(c.meta->>'status_revision', '0')
-         FROM positions p JOIN changes c USING (commit_id) WHERE p.position > 1 ORDER BY p.position, c.ordinal";
+         FROM positions p JOIN changes c USING (commit_id) WHERE p.position > {start} ORDER BY p.position, c.ordinal"
+    );
     let mut log = Seen::new();
-    for row in database.rows(query).await {
+    for row in database.rows(&query).await {
         log.entry(row.get(0)).or_default().push(row.get(1));
     }
     log

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use serde_json::json;
@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 use crate::cluster_link::ClusterLink;
 use crate::database_link::DatabaseLink;
 use crate::ground::Ground;
-use crate::system::{Api, Broker, Database, Process, document, free_port, random, tokens};
+use crate::system::{Api, Broker, Database, MINUTE, Process, document, eventually, free_port, random, tokens, when};
 
 pub const API_SERVERS: usize = 2;
 pub const CONTROLLERS: usize = 3;
@@ -44,7 +44,7 @@ impl World {
     /// Starts one with the ground's cluster as its default runtime.
     pub async fn start(ground: Arc<Ground>, folder: &Path) -> Self {
         let database_link = DatabaseLink::start(ground.postgres_port).await;
-        let cluster_link = ClusterLink::start(&ground.kubernetes_directory(), ground.kube_apiserver_port).await;
+        let cluster_link = ClusterLink::start(&ground.kubernetes.directory, ground.kubernetes.port).await;
         let database = {
             let postgres = ground.postgres.lock().await;
             Database::create(postgres.as_ref().expect("no fault has begun")).await
@@ -116,8 +116,9 @@ impl World {
     }
 
     async fn register_cluster(&self) {
-        let direct = format!(":{}\"", self.ground.kube_apiserver_port);
-        let linked = self.ground.cluster.kubeconfig.replace(&direct, &format!(":{}\"", self.cluster_link.port));
+        let direct = format!(":{}\"", self.ground.kubernetes.port);
+        let linked =
+            self.ground.kubernetes.cluster.kubeconfig.replace(&direct, &format!(":{}\"", self.cluster_link.port));
         let runtime = document("kubernetes-runtime-instance", "local", json!({ "kubeconfig": linked }));
         let project = document("project", "default", json!({ "default_runtime": "local" }));
         self.apis[0].apply(&[runtime, project]).await.expect("the sandbox's kubeconfig has inline data only");
@@ -157,6 +158,7 @@ impl World {
 
     /// Makes everything run as if there had never been a fault.
     pub async fn heal(&self) {
+        self.ground.kubernetes.heal().await;
         self.cluster_link.set(None);
         self.database_link.cut_answer_after(-1);
         for process in &self.processes {
@@ -167,10 +169,16 @@ impl World {
                 process.start_again();
             }
         }
-        let started = Instant::now();
-        while started.elapsed() < Duration::from_secs(2) {
+        eventually("all processes are ready", MINUTE, async || {
             self.revive();
-            tokio::time::sleep(Duration::from_millis(100)).await;
-        }
+            for process in &self.processes {
+                let process = process.lock().await;
+                let address = process.last_address().unwrap_or_default();
+                let answer = reqwest::get(format!("http://{address}/readyz")).await;
+                when(answer.is_ok_and(|answer| answer.status().is_success()), &process.name)?;
+            }
+            Ok(())
+        })
+        .await;
     }
 }

@@ -62,13 +62,16 @@ impl Process {
     pub async fn address(&mut self) -> String {
         let what = format!("{} prints where it listens", self.name);
         eventually(&what, MINUTE, async || {
-            let log = self.log();
-            let address = log.lines().rev().find_map(|line| line.strip_prefix("listening on ")).map(str::to_owned);
             let ended = self.child.as_mut().and_then(Child::exit);
-            assert!(ended.is_none(), "{} ended:\n{log}", self.name);
-            address.ok_or_else(|| "nothing printed".to_owned())
+            assert!(ended.is_none(), "{} ended:\n{}", self.name, self.log());
+            self.last_address().ok_or_else(|| "nothing printed".to_owned())
         })
         .await
+    }
+
+    /// Where it, or its predecessor, said last that it listens.
+    pub fn last_address(&self) -> Option<String> {
+        self.log().lines().rev().find_map(|line| line.strip_prefix("listening on ")).map(str::to_owned)
     }
 
     /// What it has printed so far.

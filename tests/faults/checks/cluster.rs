@@ -66,7 +66,7 @@ pub fn nothing_else(before: &Contents, now: &Contents) -> Result<(), String> {
 /// Every live instance's resources are there as rendered, and nothing more carries our label.
 pub async fn equals_desired(world: &World, books: &[Book]) {
     let control_plane = world.database.text("SELECT id::text FROM control_plane").await;
-    let now = contents(&world.ground.cluster).await;
+    let now = contents(&world.ground.kubernetes.cluster).await;
     let mut wanted = BTreeSet::new();
     for instance in everywhere(&world.apis[0], "workload-instance").await.expect("nothing fails any more") {
         let (project, name) = (text(&instance["meta"]["project"]), text(&instance["meta"]["name"]));

@@ -3,8 +3,8 @@
 use crate::system::Database;
 use crate::watcher::{Seen, logged};
 
-/// Checks the whole log, and what was seen of it up to the position `end`.
-pub async fn log_is_sound(database: &Database, watchers: &[Seen], end: i64) {
+/// Checks the whole log, and what was seen of it from the position `start` up to `end`.
+pub async fn log_is_sound(database: &Database, watchers: &[Seen], start: i64, end: i64) {
     let gaps = "SELECT max(position) - count(*) FROM positions";
     assert_eq!(database.number(gaps).await, 0, "positions have gaps");
     let lost = "SELECT count(*) FROM commits c WHERE NOT EXISTS (SELECT FROM positions p WHERE p.commit_id = c.id)";
@@ -21,7 +21,7 @@ pub async fn log_is_sound(database: &Database, watchers: &[Seen], end: i64) {
     assert_eq!(disorder, 0, "revisions are not in the order of the log");
     let disorder = database.number(&order("status_revision", "'created', 'status'")).await;
     assert_eq!(disorder, 0, "revisions of statuses are not in the order of the log");
-    let log = logged(database).await;
+    let log = logged(database, start).await;
     for (index, seen) in watchers.iter().enumerate() {
         let positions = log.keys().chain(seen.keys()).filter(|position| **position <= end);
         let differing = positions.into_iter().find(|position| log.get(position) != seen.get(position));

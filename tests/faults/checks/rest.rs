@@ -1,6 +1,6 @@
 //! Liveness: when nothing fails any more, all comes to rest, Ready and settled, within a bounded time.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 use threeport::v1;
@@ -15,20 +15,39 @@ const OPEN: &str = "SELECT (SELECT count(*) FROM work WHERE done <> wanted OR ho
     + (SELECT count(*) FROM unpositioned) + (SELECT count(*) FROM fan_outs)
     + (SELECT count(*) FROM objects WHERE deleted_at IS NOT NULL)";
 
+/// How a control plane came to rest.
+pub struct Rest {
+    pub took: Duration,
+    /// What was not at rest when it was looked at last.
+    pub last_seen: String,
+}
+
 /// Waits until no work is open, every live object is Ready, and nothing that was deleted is left.
-pub async fn comes_to_rest(world: &World) {
+pub async fn comes_to_rest(world: &World) -> Rest {
+    let (started, mut last_seen) = (Instant::now(), String::new());
     eventually("the control plane comes to rest", LIMIT, async || {
-        let open = world.database.number(OPEN).await;
-        when(open == 0, format!("{open} open: {}", what_is_open(world).await))?;
-        for kind in ["workload", "workload-instance", "kubernetes-runtime-instance"] {
-            for object in everywhere(&world.apis[0], kind).await.map_err(|status| status.to_string())? {
-                let is_ready = condition(&object, "Ready")["status"] == "True" && object["meta"]["settled"] == true;
-                when(is_ready, &object)?;
-            }
+        let looked = look(world).await;
+        if let Err(seen) = &looked {
+            seen.clone_into(&mut last_seen);
         }
-        Ok(())
+        looked
     })
     .await;
+    Rest { took: started.elapsed(), last_seen }
+}
+
+async fn look(world: &World) -> Result<(), String> {
+    let open = world.database.number(OPEN).await;
+    if open > 0 {
+        return Err(format!("{open} open: {}", what_is_open(world).await));
+    }
+    for kind in ["workload", "workload-instance", "kubernetes-runtime-instance"] {
+        for object in everywhere(&world.apis[0], kind).await.map_err(|status| status.to_string())? {
+            let is_ready = condition(&object, "Ready")["status"] == "True" && object["meta"]["settled"] == true;
+            when(is_ready, &object)?;
+        }
+    }
+    Ok(())
 }
 
 async fn what_is_open(world: &World) -> String {
