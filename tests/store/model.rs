@@ -1,5 +1,7 @@
 //! A small store in memory: what the real one has to answer, to hold and to log.
 
+mod turns;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 /// Kind, project and name of the objects that there may be. What a variant of each refers to: see [`target`].
@@ -34,7 +36,16 @@ pub struct Content {
     pub variant: usize,
     /// Of a definition: with the other project.
     pub is_shared: bool,
+    /// Of an instance: the generation of its definition that it stays with.
+    pub pin: Option<i64>,
     pub revision: Option<i64>,
+}
+
+impl Content {
+    /// The same for another slot, as far as that has it.
+    pub fn of(self, slot: usize) -> Self {
+        Self { slot, pin: self.pin.filter(|_| is_instance(slot)), ..self }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,32 +56,21 @@ pub enum Mode {
     Update,
 }
 
+/// An object as it is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-#[expect(clippy::struct_excessive_bools, reason = "they are as independent of each other as columns are")]
 pub struct Known {
     /// Tells a re-created object from the one before.
-    pub identity: u64,
+    identity: u64,
     pub variant: usize,
     pub is_shared: bool,
+    pub pin: Option<i64>,
     pub revision: i64,
     pub generation: i64,
     pub is_deleting: bool,
-    /// Of an instance: whether its controller has to look.
-    pub is_due: bool,
-    /// Since the last Begin.
-    has_moved: bool,
-    epoch: i64,
-    is_held: bool,
+    pub work: Work,
 }
 
-/// What Begin handed out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
-    pub slot: usize,
-    identity: u64,
-    pub epoch: i64,
-    pub is_deleting: bool,
-}
+pub use turns::{REPLICAS, Turn, Work};
 
 /// Type, slot, revision, generation; sorted within their commit.
 pub type Commit = Vec<(&'static str, usize, i64, i64)>;
@@ -120,12 +120,28 @@ impl Model {
         if self.objects.get(&content.slot).is_some_and(aims_elsewhere) {
             return false;
         }
+        if content.pin.is_some_and(|pin| pin > self.generation_after(used, contents)) {
+            return false;
+        }
         let needs_sharing = SLOTS[content.slot].1 != SLOTS[used].1;
         match (contents.iter().find(|other| other.slot == used), self.objects.get(&used)) {
             (Some(written), _) => written.is_shared || !needs_sharing,
             (None, Some(known)) => !known.is_deleting && (known.is_shared || !needs_sharing),
             (None, None) => false,
         }
+    }
+
+    /// The generation that a definition has when all of it is written.
+    fn generation_after(&self, slot: usize, contents: &[Content]) -> i64 {
+        let written = contents.iter().find(|content| content.slot == slot);
+        let is_changed = |known: &Known| written.is_some_and(|written| written.variant != known.variant);
+        self.objects.get(&slot).map_or(1, |known| known.generation + i64::from(is_changed(known)))
+    }
+
+    /// The generations of definitions that are kept: those that instances stay with.
+    pub fn pinned(&self) -> BTreeSet<(usize, i64)> {
+        let pin = |(slot, known): (&usize, &Known)| Some((target(*slot, known.variant)?, known.pin?));
+        self.objects.iter().filter_map(pin).collect()
     }
 
     /// Whether an object of the other project uses what it no longer might.
@@ -146,37 +162,30 @@ impl Model {
         let slot = content.slot;
         let Some(known) = self.objects.get_mut(&slot) else {
             self.identities += 1;
-            let identity = self.identities;
-            let is_due = is_instance(slot);
-            let (variant, is_shared) = (content.variant, content.is_shared);
-            self.objects.insert(
-                slot,
-                Known {
-                    identity,
-                    variant,
-                    is_shared,
-                    revision: 1,
-                    generation: 1,
-                    is_deleting: false,
-                    is_due,
-                    has_moved: false,
-                    epoch: 0,
-                    is_held: false,
-                },
-            );
+            let known = Known {
+                identity: self.identities,
+                variant: content.variant,
+                is_shared: content.is_shared,
+                pin: content.pin,
+                revision: 1,
+                generation: 1,
+                is_deleting: false,
+                work: Work::of_new(slot),
+            };
+            self.objects.insert(slot, known);
             commit.push(("created", slot, 1, 1));
             self.wake_concerned(slot, content.variant);
             return "created";
         };
         let (before, is_shared) =
             (known.clone(), if mode == Mode::Update { known.is_shared } else { content.is_shared });
-        if (before.variant, before.is_shared) == (content.variant, is_shared) {
+        let is_spec_changed = (before.variant, before.pin) != (content.variant, content.pin);
+        if !is_spec_changed && before.is_shared == is_shared {
             return "unchanged";
         }
-        let is_spec_changed = before.variant != content.variant;
         known.revision += 1;
         known.generation += i64::from(is_spec_changed);
-        (known.variant, known.is_shared) = (content.variant, is_shared);
+        (known.variant, known.is_shared, known.pin) = (content.variant, is_shared, content.pin);
         commit.push((if is_spec_changed { "spec" } else { "meta" }, slot, known.revision, known.generation));
         if is_spec_changed {
             self.wake(slot);
@@ -198,7 +207,7 @@ impl Model {
 
     fn wake(&mut self, slot: usize) {
         if let Some(known) = self.objects.get_mut(&slot).filter(|_| is_instance(slot)) {
-            (known.is_due, known.has_moved) = (true, true);
+            known.work.wake();
         }
     }
 
@@ -243,41 +252,6 @@ impl Model {
         if let Some(used) = target(slot, known.variant) {
             self.collect(used, commit);
         }
-    }
-
-    /// What Begin answers to the one replica that there is, and what it hands out.
-    pub fn begin(&mut self, slot: usize) -> (&'static str, Option<Turn>) {
-        let Some(known) = self.objects.get_mut(&slot) else { return ("gone", None) };
-        if !known.is_due {
-            return ("idle", None);
-        }
-        known.epoch += 1;
-        (known.is_held, known.has_moved) = (true, false);
-        let Known { identity, epoch, is_deleting, .. } = *known;
-        ("begun", Some(Turn { slot, identity, epoch, is_deleting }))
-    }
-
-    /// Whether a Finish that says done (and, of a deleting object, that all is cleaned up) is accepted.
-    pub fn finish(&mut self, turn: Turn) -> bool {
-        let slot = turn.slot;
-        let is_own =
-            |known: &&mut Known| (known.identity, known.epoch, known.is_held) == (turn.identity, turn.epoch, true);
-        let Some(known) = self.objects.get_mut(&slot).filter(is_own) else { return false };
-        (known.is_held, known.is_due) = (false, known.has_moved);
-        let mut commit = Commit::new();
-        if !known.has_moved {
-            // What it no longer has is pruned: attachments that wait for that may go, and with a removed object they do.
-            for attachment in
-                self.users_of(slot).into_iter().filter(|user| self.objects[user].is_deleting).collect::<Vec<_>>()
-            {
-                self.remove(attachment, &mut commit);
-            }
-            if turn.is_deleting {
-                self.remove(slot, &mut commit);
-            }
-        }
-        self.append(commit);
-        true
     }
 
     fn append(&mut self, mut commit: Commit) {
