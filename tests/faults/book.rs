@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{Display, Formatter};
+use std::time::SystemTime;
 
 use serde_json::Value;
 use threeport::json::to_struct;
@@ -92,6 +93,9 @@ pub struct Entry {
     pub request_id: String,
     pub operation: Operation,
     pub answer: Answer,
+    /// When it was sent first, and answered.
+    pub begun: SystemTime,
+    pub ended: SystemTime,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -100,6 +104,19 @@ pub struct Book {
     /// The specs that each object had, by id and generation.
     pub past: BTreeMap<(String, i64), Value>,
     pub entries: Vec<Entry>,
+}
+
+impl Display for Entry {
+    fn fmt(&self, f: &mut Formatter<'_>) -> std::fmt::Result {
+        let Self { request_id, operation, answer, .. } = self;
+        let [begun, ended] = [self.begun, self.ended].map(prost_types::Timestamp::from);
+        let answer = match answer {
+            Answer::Written(_) => "written",
+            Answer::Deleted(_) => "deleted",
+            Answer::Refused(reason) => reason,
+        };
+        write!(f, "{begun} {request_id}: {operation}: {answer} {ended}")
+    }
 }
 
 impl Book {

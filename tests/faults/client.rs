@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use serde_json::Value;
 use threeport::json::from_struct;
@@ -57,7 +57,7 @@ pub async fn delete_all(world: &World, books: &mut [Book], seed: u64) {
 }
 
 async fn carry_out(apis: &[Api], random: &mut Random, book: &mut Book, request_id: &str, operation: Operation) {
-    let started = Instant::now();
+    let (started, begun) = (Instant::now(), SystemTime::now());
     let answer = loop {
         let api = random.pick(apis);
         let status = match tokio::time::timeout(ATTEMPT, send(api, request_id, &operation)).await {
@@ -75,7 +75,8 @@ async fn carry_out(apis: &[Api], random: &mut Random, book: &mut Book, request_i
         tokio::time::sleep(random.millis(20, 200)).await;
     };
     check_refusal(&operation, &answer, book);
-    book.enter(Entry { request_id: request_id.to_owned(), operation, answer });
+    let (request_id, ended) = (request_id.to_owned(), SystemTime::now());
+    book.enter(Entry { request_id, operation, answer, begun, ended });
 }
 
 /// Whether the outcome is unknown, or the same request succeeds when what is going is gone.

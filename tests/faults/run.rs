@@ -40,7 +40,7 @@ impl Display for Times {
             [self.load, self.rest.took, self.checks, self.end].map(|part| part.as_secs_f64());
         let whole = load + rest + checks + end;
         write!(f, "{whole:.1} s (faults {load:.1}, to rest {rest:.1}, checks {checks:.1}, end {end:.1})")?;
-        if self.rest.took > LONG { write!(f, "\n  at last it waited for {}", self.rest.last_seen) } else { Ok(()) }
+        if self.rest.took > LONG { write!(f, "\n  it waited {}", self.rest.longest) } else { Ok(()) }
     }
 }
 
@@ -56,6 +56,7 @@ impl Run {
         }
         let mut clock = Clock(Instant::now());
         let mut books = self.load(world).await;
+        self.keep_entries(world, &books);
         let load = clock.lap();
         let rest = checks::comes_to_rest(world).await;
         clock.lap();
@@ -63,6 +64,7 @@ impl Run {
         checks::writes_are_present_once(world, &books).await;
         let checks = clock.lap();
         client::delete_all(world, &mut books, self.seed).await;
+        self.keep_entries(world, &books);
         checks::comes_to_rest(world).await;
         let end = world.database.number("SELECT max(position) FROM positions").await;
         last.set(end).expect("it is set once");
@@ -88,9 +90,17 @@ impl Run {
         };
         let faults = schedule::run(world, self.seed, self.families, stop.clone());
         let (books, story) = tokio::join!(writing, faults);
-        let place = world.folder.join(format!("faults-{}.log", self.seed));
-        std::fs::write(place, story).expect("the folder is ours");
+        std::fs::write(world.folder.join(format!("faults-{}.log", self.seed)), story).expect("the folder is ours");
         books.into_iter().map(|book| book.unwrap_or_else(|_| panic!("a client found a promise broken"))).collect()
+    }
+
+    /// Keeps what was written when, for whoever looks into a failure.
+    fn keep_entries(&self, world: &World, books: &[Book]) {
+        let entries = books.iter().flat_map(|book| &book.entries).map(|entry| format!("{entry}\n"));
+        let mut lines = entries.collect::<Vec<_>>();
+        lines.sort_unstable();
+        std::fs::write(world.folder.join(format!("writes-{}.log", self.seed)), lines.concat())
+            .expect("the folder is ours");
     }
 }
 

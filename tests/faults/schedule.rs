@@ -1,7 +1,7 @@
 //! Lets the faults of a scenario happen: in each lane a sequence from the seed, until the clients are done or it is enough.
 
 use std::fmt::Write;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -55,7 +55,8 @@ async fn lane_of(
             return story;
         }
         let fault = random.pick(&families).draw(&mut random);
-        writeln!(story, "{:7.3} {fault:?}", started.elapsed().as_secs_f64()).expect("strings take all that is written");
+        let now = prost_types::Timestamp::from(SystemTime::now());
+        writeln!(story, "{now} {fault:?}").expect("strings take all that is written");
         inject(world, fault).await;
     }
 }

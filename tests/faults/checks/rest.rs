@@ -18,22 +18,26 @@ const OPEN: &str = "SELECT (SELECT count(*) FROM work WHERE done <> wanted OR ho
 /// How a control plane came to rest.
 pub struct Rest {
     pub took: Duration,
-    /// What was not at rest when it was looked at last.
-    pub last_seen: String,
+    /// What stood in the way for the longest time.
+    pub longest: String,
 }
 
 /// Waits until no work is open, every live object is Ready, and nothing that was deleted is left.
 pub async fn comes_to_rest(world: &World) -> Rest {
-    let (started, mut last_seen) = (Instant::now(), String::new());
+    let started = Instant::now();
+    let (mut since, mut seen, mut longest) = (started, String::new(), (Duration::ZERO, String::new()));
     eventually("the control plane comes to rest", LIMIT, async || {
         let looked = look(world).await;
-        if let Err(seen) = &looked {
-            seen.clone_into(&mut last_seen);
+        let now = looked.clone().err().unwrap_or_default();
+        if now != seen {
+            let before = (since.elapsed(), std::mem::replace(&mut seen, now));
+            longest = std::mem::take(&mut longest).max(before);
+            since = Instant::now();
         }
         looked
     })
     .await;
-    Rest { took: started.elapsed(), last_seen }
+    Rest { took: started.elapsed(), longest: format!("{:.1} s for {}", longest.0.as_secs_f64(), longest.1) }
 }
 
 async fn look(world: &World) -> Result<(), String> {
@@ -53,7 +57,7 @@ async fn look(world: &World) -> Result<(), String> {
 async fn what_is_open(world: &World) -> String {
     let query =
         "SELECT coalesce(string_agg(concat_ws(' ', o.kind, o.project || '/' || o.name, w.wanted, w.done, w.due_at,
-                     w.gave_up, w.holder, o.deleted_at, o.status -> 'conditions'), E'\\n'), 'nothing')
+                     w.attempts, w.gave_up, w.holder, o.deleted_at, o.status -> 'conditions'), E'\\n'), 'nothing')
                  FROM objects o LEFT JOIN work w ON w.object_id = o.id
                  WHERE o.deleted_at IS NOT NULL OR w.done <> w.wanted OR w.holder IS NOT NULL";
     world.database.text(query).await
