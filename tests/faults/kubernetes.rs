@@ -84,7 +84,7 @@ impl Kubernetes {
         if !self.is_hurt.swap(false, Ordering::Relaxed) {
             return;
         }
-        join_all(self.others.iter().map(|server| server.kill(Duration::ZERO))).await;
+        join_all(self.others.iter().map(Server::renew)).await;
         for pod in self.cluster.list("/api/v1/pods").await.iter().filter(|pod| !is_ready(pod)) {
             let place = ["namespace", "name"].map(|field| pod["metadata"][field].as_str().unwrap_or_default());
             let path = format!("/api/v1/namespaces/{}/pods/{}?gracePeriodSeconds=0", place[0], place[1]);

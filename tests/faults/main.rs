@@ -103,11 +103,10 @@ fn failure(options: &Options, first: u64, seed: u64, logs: &Path) -> String {
              --operations {operations}"
         )
     };
-    let mut text = format!("seed {seed} FAILED; its logs are in {}\nreplay: {}", logs.display(), replay(seed));
-    if first < seed {
-        text += &format!("\nwith the runs before it: {}", replay(first));
-    }
-    text
+    let mut lines =
+        vec![format!("seed {seed} FAILED; its logs are in {}", logs.display()), format!("replay: {}", replay(seed))];
+    lines.extend((first < seed).then(|| format!("with the runs before it: {}", replay(first))));
+    lines.join("\n")
 }
 
 #[expect(clippy::print_stdout, reason = "what was found is what the program is for")]

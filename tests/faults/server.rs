@@ -28,6 +28,13 @@ impl Server {
         *process = Some(start(&self.spec).await);
     }
 
+    /// kill -9 and a start at once, which isn't waited for.
+    pub async fn renew(&self) {
+        let mut process = self.process.lock().await;
+        *process = None;
+        *process = Some(Process::start(self.spec.clone()).expect("what was started once starts again"));
+    }
+
     /// SIGSTOP, and SIGCONT after the pause.
     pub async fn stop(&self, pause: Duration) {
         let process = self.process.lock().await;
