@@ -117,7 +117,8 @@ impl Look<'_> {
         if self.contents == Contents::All && is_retained(item) {
             return true;
         }
-        !self.is_owned(item) && !(self.is_of_leaving(item) && !is_retained(item))
+        let goes_along = self.is_of_leaving(item) && !is_retained(item);
+        !self.is_owned(item) && !goes_along
     }
 
     /// Labels get copied: what the instance has made shows its field manager too.

@@ -26,12 +26,12 @@ pub struct Census {
     cluster_wide: HashSet<(String, String)>,
 }
 
-type Taking = Shared<BoxFuture<'static, Result<Arc<Census>>>>;
+type Taken = BoxFuture<'static, Result<Arc<Census>>>;
 
 /// Takes one census after another, each for all who have asked before it began; nothing is kept of one that all have read.
 #[derive(Default)]
 pub struct Censuses {
-    next: Mutex<Option<WeakShared<BoxFuture<'static, Result<Arc<Census>>>>>>,
+    next: Mutex<Option<WeakShared<Taken>>>,
     turn: tokio::sync::Mutex<()>,
 }
 
@@ -79,7 +79,7 @@ impl Cluster {
         self.next_census(skips).await
     }
 
-    fn next_census(self: &Arc<Self>, skips: fn(&ResourceType) -> bool) -> Taking {
+    fn next_census(self: &Arc<Self>, skips: fn(&ResourceType) -> bool) -> Shared<Taken> {
         let mut next = self.censuses.next.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(asked) = next.as_ref().and_then(WeakShared::upgrade) {
             return asked;

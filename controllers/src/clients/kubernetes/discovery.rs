@@ -174,7 +174,7 @@ mod tests {
         let found = &known.types[&("apps/v1".to_owned(), "Deployment".to_owned())];
         assert!(found.is_namespaced && found.is_collection);
         assert!(known.types.contains_key(&("apps/v1beta1".to_owned(), "Deployment".to_owned())));
-        assert_eq!(known.preferred, [found.clone()]);
+        assert_eq!(known.preferred, std::slice::from_ref(found));
         assert_eq!(found.path("web", Some("a")), "/apis/apps/v1/namespaces/web/deployments/a");
         assert_eq!(found.path("", None), "/apis/apps/v1/deployments");
     }
