@@ -13,6 +13,7 @@ mod diagnosis;
 mod keeping;
 mod names;
 mod observe;
+mod order;
 mod outcome;
 mod ownership;
 mod paused;

@@ -10,6 +10,7 @@ use threeport_sdk::controller::{Context, Error as Failure, EventType, Next};
 use super::claims::{self, Leaver};
 use super::contents::Contents;
 use super::deployment::Deployment;
+use super::order::Order;
 use super::plan::is_shared_entry;
 use super::removal::{Removal, Removals, Removed};
 use super::source::Source;
@@ -41,15 +42,17 @@ pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Arc<Cluster
         Ok(entries) => entries,
         Err(error) => return Err(stuck(context, error.reason(), &error.to_string())),
     };
+    let order = Order::of(&entries);
     let (shared, own): (Vec<_>, Vec<_>) = entries.into_iter().partition(is_shared_entry);
+    let own = order.backwards(own);
     let manager = field_manager(&context.object.meta().id);
-    let (whole, mut shared) = goes_whole(shared, &own, &manager);
+    let (whole, mut shared) = goes_whole(shared, &own, &manager, &order);
     let leaver = Leaver { context, cluster, manager: &manager, until };
     let released = claims::release(&leaver, &whole, Contents::All).await?;
     shared.extend(whole.into_iter().filter(|entry| is_among(&released.occupied, entry)));
     let own = own.into_iter().filter(|entry| !goes_along(entry, released.waiting.iter().map(|going| &going.reference)));
     let (gone, own): (Vec<_>, Vec<_>) = own.partition(|entry| goes_along(entry, &released.absent));
-    let mut removals = remove_own(&leaver, own).await?;
+    let mut removals = remove_own(&leaver, own, &order).await?;
     removals.gone.extend(gone.into_iter().filter_map(|entry| entry.resource));
     removals.note_released(released);
     if removals.are_over() {
@@ -58,6 +61,8 @@ pub async fn clear(context: &mut Context<impl Deployment>, cluster: &Arc<Cluster
         removals.note_released(released);
         if removals.are_over() {
             removals.notes.extend(removals.kept.iter().filter_map(|entry| stays(entry, &absent)));
+            // Told once, also if something wakes the instance before it is gone.
+            removals.gone.extend(removals.kept.iter().filter_map(|entry| entry.resource.clone()));
         }
     }
     report(context, removals)
@@ -67,18 +72,21 @@ fn is_among(references: &[ResourceReference], entry: &InventoryEntry) -> bool {
     entry.resource.as_ref().is_some_and(|reference| references.contains(reference))
 }
 
-/// The namespace that bears the instance's own number, apart from what else is shared: if nothing in it is of the kind that
-/// may be kept, it takes all in it along. One call deletes what would else be one for each resource and one more.
+/// The namespace that bears the instance's own number, apart from what else is shared: if nothing in it may have to be kept,
+/// or to go before the rest, it takes all in it along. One call deletes what would else be one for each resource and one more.
 fn goes_whole(
     shared: Vec<InventoryEntry>,
     own: &[InventoryEntry],
     manager: &str,
+    order: &Order,
 ) -> (Vec<InventoryEntry>, Vec<InventoryEntry>) {
     let number = manager.rsplit('-').next().unwrap_or_default();
     let is_managed = |reference: &ResourceReference| {
         is_namespace(reference) && reference.name.rsplit('-').next().is_some_and(|last| last == number)
     };
-    let is_whole = |reference: &ResourceReference| !own.iter().any(|one| one.retained && goes_along(one, [reference]));
+    let goes_alone = |one: &InventoryEntry| one.retained || order.is_custom(one);
+    let is_whole =
+        |reference: &ResourceReference| !own.iter().any(|one| goes_alone(one) && goes_along(one, [reference]));
     shared.into_iter().partition(|entry| entry.resource.as_ref().is_some_and(|one| is_managed(one) && is_whole(one)))
 }
 
@@ -120,13 +128,23 @@ async fn claims_of_sets(inventory: &[InventoryEntry], cluster: &Cluster) -> Clus
     Ok(found)
 }
 
-/// Deletes in reverse order of application; keeps what outlives the instance unless its data is to go too.
-async fn remove_own(leaver: &Leaver<'_, impl Deployment>, own: Vec<InventoryEntry>) -> Result<Removals, Failure> {
+/// Deletes in this order; keeps what outlives the instance unless its data is to go too. Custom resources are waited for:
+/// what removes their finalizers must not go before them.
+async fn remove_own(
+    leaver: &Leaver<'_, impl Deployment>,
+    own: Vec<InventoryEntry>,
+    order: &Order,
+) -> Result<Removals, Failure> {
     let Leaver { context, cluster, manager, until } = *leaver;
     let instance_id = context.object.meta().id.clone();
     let removal = Removal { cluster, lease: context.lease(), manager, instance_id: &instance_id, until };
     let mut removals = Removals::default();
-    for entry in own.iter().rev() {
+    let mut goes_first = false;
+    for entry in &own {
+        if goes_first && !order.is_custom(entry) && !removals.are_over() {
+            break;
+        }
+        goes_first |= order.is_custom(entry);
         let is_kept = entry.retained && !context.delete_data();
         let removed = match is_kept {
             true if entry.observed => Removed::Kept,
@@ -191,7 +209,7 @@ mod tests {
     fn only_a_namespace_of_its_own_with_nothing_to_keep_goes_whole() {
         let shared = || vec![entry("Namespace", "", "web-0123456789", false), entry("Namespace", "", "team", false)];
         let whole = |own: &[InventoryEntry]| {
-            let (whole, rest) = goes_whole(shared(), own, "threeport-0123456789");
+            let (whole, rest) = goes_whole(shared(), own, "threeport-0123456789", &Order::of(&[]));
             assert_eq!(whole.len() + rest.len(), 2);
             whole.into_iter().filter_map(|entry| entry.resource).map(|found| found.name).collect::<Vec<_>>()
         };

@@ -194,7 +194,7 @@ fn nature(reference: &ResourceReference, own_groups: &[String]) -> Nature {
 }
 
 /// Resources of one phase need nothing of each other.
-fn phase(reference: &ResourceReference, own_groups: &[String]) -> u8 {
+pub fn phase(reference: &ResourceReference, own_groups: &[String]) -> u8 {
     if is_shared(reference) {
         return 0;
     }

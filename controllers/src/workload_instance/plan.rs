@@ -6,6 +6,7 @@ use serde_json::Value;
 use threeport::v1::{InventoryEntry, ResourceReference};
 
 use super::desired::Desired;
+use super::order::Order;
 use super::repairs::Repairs;
 use crate::health::{self, Health};
 use crate::resource::{
@@ -99,7 +100,7 @@ pub fn plan(desired: &[Desired], inventory: &[InventoryEntry], live: &Live) -> V
     let left = inventory.iter().filter(|entry| !entry.observed && !is_wanted(entry));
     let (shared, own): (Vec<_>, Vec<_>) = left.cloned().partition(is_shared_entry);
     let removal = |entry: InventoryEntry| if entry.retained { Step::Retain(entry) } else { Step::Prune(entry) };
-    steps.extend(own.into_iter().rev().map(removal));
+    steps.extend(Order::of(inventory).backwards(own).into_iter().map(removal));
     steps.extend(strays(desired, inventory, live).map(Step::Prune));
     steps.extend(shared.into_iter().map(Step::Release));
     steps
