@@ -39,7 +39,9 @@ impl Work<'_> {
         live: &Value,
     ) -> std::result::Result<Result<Applied>, Failure> {
         let known = Identity::of(live);
-        let apply = Apply { object: value, manager: self.manager, force: false, known: Some(&known) };
+        // Who changed what we had applied before its answer got lost has changed what is ours.
+        let force = self.is_marked(live) && owned_fields(live, self.manager).is_some();
+        let apply = Apply { object: value, manager: self.manager, force, known: Some(&known) };
         let Owner::Others(mut others) = self.owner(&outcome.entry, live) else {
             return match self.under_lease(self.cluster.apply(apply)).await? {
                 Err(Error::Conflict { message, conflicts }) => self.adopt(outcome, &message, conflicts).await,
@@ -112,11 +114,13 @@ impl Work<'_> {
     }
 
     fn owner(&self, entry: &InventoryEntry, live: &Value) -> Owner {
-        let is_marked = label(live, INSTANCE_LABEL) == self.instance_id
-            && label(live, CONTROL_PLANE_LABEL) == self.control_plane_id;
         // Labels alone get copied; but what stands in the place of ours with our labels was made from it.
-        let is_ours = is_marked && (owned_fields(live, self.manager).is_some() || !entry.uid.is_empty());
+        let is_ours = self.is_marked(live) && (owned_fields(live, self.manager).is_some() || !entry.uid.is_empty());
         if is_ours { Owner::Us } else { maker(live) }
+    }
+
+    fn is_marked(&self, live: &Value) -> bool {
+        label(live, INSTANCE_LABEL) == self.instance_id && label(live, CONTROL_PLANE_LABEL) == self.control_plane_id
     }
 
     /// Another instance that an object says to be of.
