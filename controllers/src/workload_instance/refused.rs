@@ -7,7 +7,7 @@ use threeport_sdk::controller::{Context, Error as Failure, Next};
 use super::deployment::Deployment;
 use super::outcome::{FIRST_LOOK, Round, runtime_of};
 use super::removal::Going;
-use super::{Desired, not_ready};
+use super::{Desired, SLOW_LOOK, not_ready, unseen};
 use crate::clients::kubernetes::{Error, Result as ClusterResult};
 use crate::resource::is_terminating;
 
@@ -19,7 +19,7 @@ impl Round {
         refused: &[SharedResource],
     ) -> Result<Next, Failure> {
         if let Some(denied) = refused.iter().find(|refused| refused.reason != "BeingDeleted") {
-            return Err(self.denied(context, denied));
+            return self.denied(context, denied);
         }
         let mut going = None;
         for one in refused {
@@ -55,20 +55,23 @@ impl Round {
         Ok(live.map(|live| live.and_then(going)).transpose())
     }
 
-    fn denied(&self, context: &mut Context<impl Deployment>, denied: &SharedResource) -> Failure {
+    fn denied(&self, context: &mut Context<impl Deployment>, denied: &SharedResource) -> Result<Next, Failure> {
         let SharedResource { kind, name, project, .. } = denied;
         let (reason, message, needs_edit) = match denied.reason.as_str() {
             "Reserved" => {
                 ("NamespaceReserved", format!("{kind} `{name}` is reserved for the cluster; use another one"), true)
             }
-            "OtherProject" => (
-                "NamespaceTaken",
-                format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one"),
-                true,
-            ),
+            "OtherProject" => {
+                let message =
+                    format!("{kind} `{name}` belongs to project `{project}` on this runtime; use another one");
+                context.set_status(unseen(&self.status));
+                context.condition("Ready", false, "NamespaceTaken", message);
+                // It may become free, like any conflict.
+                return Ok(Next::CheckIn(SLOW_LOOK));
+            }
             other => ("ClaimRefused", format!("{kind} `{name}` can't be used now ({other}); trying again"), false),
         };
-        not_ready(context, &self.status, reason, &message, needs_edit)
+        Err(not_ready(context, &self.status, reason, &message, needs_edit))
     }
 
     pub fn unreachable(&self, context: &mut Context<impl Deployment>, error: &Error) -> Failure {
