@@ -16,9 +16,9 @@ mod pace;
 mod start;
 mod suspects;
 mod troubles;
+mod warnings;
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -29,7 +29,6 @@ use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 
 use crate::clients::kubernetes::{Cluster, Clusters};
-use crate::health::Health;
 use crate::workload_instance::plan::{Key, Live, Observed, key};
 pub use autoscalers::target;
 pub use start::wake_runtimes;
@@ -37,7 +36,7 @@ pub use start::wake_runtimes;
 use cache::Cache;
 use holder::Holder;
 use suspects::Suspects;
-pub use troubles::Troubles;
+pub use troubles::{Told, Troubles};
 
 /// The watches of this process, by runtime. Cheap to clone.
 #[derive(Clone, Default)]
@@ -63,8 +62,6 @@ pub struct Watch {
     pub cluster: Arc<Cluster>,
     cache: Mutex<Cache>,
     troubles: Mutex<Troubles>,
-    /// Whether the cluster lets us see pods and warnings at all: then whoever holds the watch tells of them.
-    sees_troubles: AtomicBool,
     suspects: Mutex<Suspects>,
     nudge: Notify,
     /// Asks all followers to begin their watches again.
@@ -97,7 +94,6 @@ impl Watches {
             cluster: cluster.clone(),
             cache: Mutex::default(),
             troubles: Mutex::default(),
-            sees_troubles: AtomicBool::new(false),
             suspects: Mutex::default(),
             nudge: Notify::new(),
             restart: Notify::new(),
@@ -158,19 +154,27 @@ impl Watch {
         locked(&self.cache).autoscalers.targets()
     }
 
-    fn see_troubles(&self, sees: bool) {
-        self.sees_troubles.store(sees, Ordering::Relaxed);
-    }
-
-    /// Whether somebody is woken when the reason changes why something isn't healthy.
+    /// Whether this process sees all that could tell why something isn't healthy, and so wakes it when that changes. What
+    /// others have seen it may not compare in time: their word is no more than their last look.
     pub fn tells_troubles(&self) -> bool {
-        self.sees_troubles.load(Ordering::Relaxed)
+        locked(&self.troubles).are_complete()
     }
 
-    /// A better word on what isn't healthy, if there is one; none if this process doesn't follow what would tell.
-    pub fn explain(&self, instance_id: &str, seen: &Observed) -> Option<Option<Health>> {
+    /// A better word on what isn't healthy.
+    pub fn explain(&self, instance_id: &str, seen: &Observed) -> Told {
         let troubles = locked(&self.troubles);
-        troubles.are_complete().then(|| troubles.explain(instance_id, seen))
+        if troubles.are_complete() { troubles.explain(instance_id, seen) } else { Told::Unknown }
+    }
+
+    /// Takes changes that the cluster tells of.
+    fn touch(&self, instance_ids: impl IntoIterator<Item = String>) {
+        let now = Instant::now();
+        let mut suspects = locked(&self.suspects);
+        for instance_id in instance_ids {
+            suspects.touch(&instance_id, now);
+        }
+        drop(suspects);
+        self.nudge.notify_one();
     }
 
     fn suspect(&self, instance_ids: impl IntoIterator<Item = String>, after: Duration) {

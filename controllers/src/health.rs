@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use crate::resource::{group, is_terminating, text};
+use crate::resource::{group, hash, is_terminating, text};
 
 /// From best to worst.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -63,20 +63,45 @@ impl Health {
         self.state == State::Healthy
     }
 
-    /// What the inventory keeps: changes when somebody should look again. Messages alone are too restless.
-    pub fn summary(&self) -> String {
-        format!("{}/{}", self.state, self.reason)
+    /// State and reason.
+    pub fn brief(&self) -> String {
+        format!("{}/{}", self.state, self.reason.replace('\n', " "))
     }
 
-    /// The summary with the reason that pods or warnings tell for it.
-    pub fn summary_with(&self, explained: &Self) -> String {
-        format!("{}; {}", self.summary(), explained.reason)
+    /// What the inventory keeps: changes when somebody should look again.
+    pub fn summary(&self) -> String {
+        self.summary_with("", &self.message)
+    }
+
+    /// The summary with the reason that pods or warnings tell for it, and a mark of what they say.
+    pub fn summary_with(&self, told: &str, said: &str) -> String {
+        let said = mark(said);
+        let kept = [self.brief(), told.replace('\n', " "), said].join("\n");
+        kept.trim_end().to_owned()
     }
 }
 
-/// A kept summary apart from what pods or warnings told; that is empty if they told nothing.
-pub fn told(summary: &str) -> (&str, &str) {
-    summary.split_once("; ").unwrap_or((summary, ""))
+/// A kept summary in its parts.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Kept<'a> {
+    pub brief: &'a str,
+    /// The reason that pods or warnings told; empty if they told nothing.
+    pub told: &'a str,
+    /// [`mark`] of what was said.
+    pub said: &'a str,
+}
+
+impl<'a> Kept<'a> {
+    pub fn read(summary: &'a str) -> Self {
+        let mut lines = summary.split('\n').map(str::trim);
+        let mut next = || lines.next().unwrap_or_default();
+        Self { brief: next(), told: next(), said: next() }
+    }
+}
+
+/// Short, and the same for the same text; empty for none.
+pub fn mark(said: &str) -> String {
+    if said.is_empty() { String::new() } else { hash(&Value::from(said))[..8].to_owned() }
 }
 
 /// The health of a live object.
@@ -189,7 +214,19 @@ mod tests {
     use super::*;
 
     fn state(object: &Value) -> String {
-        of(object).summary()
+        of(object).brief()
+    }
+
+    #[test]
+    fn what_is_kept_comes_apart_again_whatever_its_reasons_are() {
+        let ill = Health::reconciling("Waiting; see events", "0 of 3");
+        let of_others = ill.summary_with("Image/Pull", "pod a");
+        let kept = Kept { brief: "Reconciling/Waiting; see events", told: "Image/Pull", said: &mark("pod a") };
+        assert_eq!(Kept::read(&of_others), kept);
+        let own = ill.summary();
+        assert_eq!(Kept::read(&own), Kept { told: "", said: &mark("0 of 3"), ..kept });
+        assert_ne!(own, Health::reconciling("Waiting; see events", "2 of 3").summary());
+        assert_eq!(Health::healthy().summary(), "Healthy/Current");
     }
 
     #[test]

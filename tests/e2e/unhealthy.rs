@@ -105,3 +105,35 @@ async fn what_only_a_warning_tells_is_told() {
     system.cluster.create(&accounts, &json!({ "metadata": { "name": "absent" } })).await;
     system.api.wait_ready("workload-instance", "one").await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn processes_with_and_without_the_watch_tell_the_same_reason() {
+    let system = Setup { controllers: 2, ..Setup::default() }.start().await;
+    let web = unattended("web", &format!("nowhere-{}", system.tag));
+    system.api.apply(&[definition("web", &web), instance("one", "web")]).await.unwrap();
+    system
+        .api
+        .wait_for("workload-instance", "one", "applied", |one| condition(one, "Applied")["status"] == "True")
+        .await;
+    // As of a readiness probe that fails: nothing of the pod itself says so.
+    let path = pod(&system, "one").await;
+    let pod = system.cluster.get(&path).await.unwrap();
+    let about = json!({ "apiVersion": "v1", "kind": "Pod", "namespace": pod["metadata"]["namespace"],
+        "name": pod["metadata"]["name"], "uid": pod["metadata"]["uid"] });
+    let warning = json!({ "metadata": { "name": "probe" }, "type": "Warning", "reason": "Unhealthy", "message": "it answers 503",
+        "lastTimestamp": "2099-01-01T00:00:00Z", "involvedObject": about });
+    let events = path.split("/pods/").next().unwrap().to_owned() + "/events";
+    system.cluster.create(&events, &warning).await;
+    wait_for_reason(&system, "Unhealthy").await;
+    for round in 0..8 {
+        let adopt = json!([{ "resource": { "kind": "Secret", "name": format!("unused-{round}") }, "managers": ["x"] }]);
+        let changed = json!({ "definition": "web", "adopt": adopt });
+        system.api.apply(&[document("workload-instance", "one", changed)]).await.unwrap();
+        let generation = system.api.get("workload-instance", "one").await["meta"]["generation"].clone();
+        let seen = system
+            .api
+            .wait_for("workload-instance", "one", "looked at", |one| one["status"]["observed_generation"] == generation)
+            .await;
+        assert_eq!(condition(&seen, "Ready")["reason"], "Unhealthy", "round {round}: {seen}");
+    }
+}

@@ -22,6 +22,8 @@ pub struct Cache {
     objects: HashMap<String, Live>,
     /// The instance of each object, by uid: labels may be changed or taken off.
     owners: HashMap<String, String>,
+    /// The instance of what stands in each place.
+    places: HashMap<Key, String>,
     pub autoscalers: Autoscalers,
 }
 
@@ -79,6 +81,7 @@ impl Cache {
             let before = live.len();
             for seen in live.values().filter(|seen| is_of(seen, kind)) {
                 self.owners.remove(&seen.uid);
+                self.places.remove(&key(&seen.reference));
             }
             live.retain(|_, seen| !is_of(seen, kind));
             if live.len() != before {
@@ -106,6 +109,7 @@ impl Cache {
             return touched;
         }
         self.owners.insert(seen.uid.clone(), instance_id.to_owned());
+        self.places.insert(key(&seen.reference), instance_id.to_owned());
         let live = self.objects.entry(instance_id.to_owned()).or_default();
         let before = live.insert(key(&seen.reference), seen.clone());
         let is_same =
@@ -130,6 +134,12 @@ impl Cache {
         let had = live.get(&position).is_some_and(|kept| kept.uid == seen.uid);
         if had {
             live.remove(&position);
+            if live.is_empty() {
+                self.objects.remove(instance_id);
+            }
+            if self.places.get(&position).is_some_and(|kept| kept == instance_id) {
+                self.places.remove(&position);
+            }
         }
         had
     }
@@ -157,9 +167,13 @@ impl Cache {
 
     /// The instances that have something of these.
     pub fn instances_with<'a>(&self, targets: impl IntoIterator<Item = &'a Key>) -> BTreeSet<String> {
-        let targets = targets.into_iter().collect::<Vec<_>>();
-        let has_target = |live: &Live| targets.iter().any(|target| live.contains_key(*target));
-        self.objects.iter().filter(|(_, live)| has_target(live)).map(|(instance_id, _)| instance_id.clone()).collect()
+        targets.into_iter().filter_map(|target| self.places.get(target)).cloned().collect()
+    }
+
+    /// The instances that have something that isn't healthy.
+    pub fn ill(&self) -> BTreeSet<String> {
+        let is_ill = |live: &Live| live.values().any(|seen| !seen.health.is_healthy());
+        self.objects.iter().filter(|(_, live)| is_ill(live)).map(|(instance_id, _)| instance_id.clone()).collect()
     }
 }
 
@@ -216,6 +230,8 @@ mod tests {
         let mut cache = Cache::default();
         cache.replace(&kind(), &[config_map("a", I, "1", "h")]);
         assert_eq!(cache.replace(&kind(), &[config_map("b", J, "1", "h")]), BTreeSet::from([I.into(), J.into()]));
+        let place = |name: &str| (String::new(), "ConfigMap".to_owned(), "n".to_owned(), name.to_owned());
+        assert_eq!(cache.instances_with([&place("a"), &place("b")]), BTreeSet::from([J.into()]));
     }
 
     #[test]
@@ -225,7 +241,7 @@ mod tests {
         let mut unlabelled = config_map("a", I, "2", "h");
         unlabelled["metadata"]["labels"] = json!({});
         assert_eq!(cache.put(&unlabelled), [I]);
-        assert!(cache.of(I).is_empty());
+        assert!(cache.of(I).is_empty() && cache.objects.is_empty() && cache.places.is_empty());
         assert_eq!(cache.put(&config_map("a", I, "3", "h")), [I]);
     }
 

@@ -2,8 +2,8 @@
 
 use threeport::v1::{InventoryEntry, ResourceReference};
 
-use crate::health;
-use crate::resource::is_shared;
+use crate::health::Kept;
+use crate::resource::{is_namespace, is_shared};
 use crate::workload_instance::plan::{Live, Observed, entry, is_drifted, key};
 use crate::workload_instance::repairs::Repairs;
 
@@ -24,34 +24,49 @@ pub enum Finding {
     Unknown,
 }
 
+/// What pods and warnings say of something, or it says itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Word {
+    /// The reason that they tell; empty if they tell nothing.
+    pub told: String,
+    /// A mark of all that is said.
+    pub said: String,
+}
+
 /// Compares; `shows_absence` tells for which kinds absence means something, `trouble` what pods and warnings say of
 /// something that isn't healthy, if that is known.
 pub fn compare(
     inventory: &[InventoryEntry],
     live: &Live,
     shows_absence: impl Fn(&ResourceReference) -> bool,
-    trouble: impl Fn(&Observed) -> Option<String>,
+    trouble: impl Fn(&Observed) -> Option<Word>,
 ) -> Finding {
     if inventory.is_empty() {
         return if live.is_empty() { Finding::Same } else { Finding::Unknown };
     }
     let (mut drift, mut health, mut troubles) = (Vec::new(), Vec::new(), Vec::new());
+    let leaving = leaving(inventory, live);
     for known in inventory.iter().filter(|entry| !entry.observed && !entry.uid.is_empty()) {
         let Some(reference) = known.resource.as_ref().filter(|reference| !is_shared(reference)) else { continue };
+        if leaving.contains(&reference.namespace.as_str()) {
+            continue;
+        }
         match live.get(&key(reference)) {
-            None if shows_absence(reference) => drift.push(format!("{} missing", reference.name)),
+            Some(seen) if is_kept_otherwise(known, seen) => drift.push(format!("{} kept", reference.name)),
+            // An error is ours, not the cluster's: whatever is seen, the next try is due anyway.
+            _ if known.health.starts_with("Error/") => {}
+            None if shows_absence(reference) && !is_left_absent(known) => {
+                drift.push(format!("{} missing", reference.name));
+            }
             Some(seen) if is_news(known, seen) => {
                 drift.push(format!("{} {} {}", reference.name, seen.managed_hash, seen.ownership_hash));
             }
-            Some(seen) if is_kept_otherwise(known, seen) => drift.push(format!("{} kept", reference.name)),
-            // An error is ours, not the cluster's: seeing the object well doesn't end it.
-            Some(_) if known.health.starts_with("Error/") => {}
             Some(seen) => {
-                let (summary, told) = health::told(&known.health);
-                if seen.health.summary() != summary {
-                    health.push(format!("{} {}", reference.name, seen.health.summary()));
-                } else if let Some(now) = trouble(seen).filter(|now| now != told) {
-                    troubles.push(format!("{} {now}", reference.name));
+                let kept = Kept::read(&known.health);
+                if seen.health.brief() != kept.brief {
+                    health.push(format!("{} {}", reference.name, seen.health.brief()));
+                } else if let Some(now) = trouble(seen).filter(|now| now.told != kept.told || now.said != kept.said) {
+                    troubles.push(format!("{} {} {}", reference.name, now.told, now.said));
                 }
             }
             None => {}
@@ -70,10 +85,24 @@ pub fn compare(
     }
 }
 
+/// Namespaces that were given back and go with all in them.
+fn leaving<'a>(inventory: &'a [InventoryEntry], live: &Live) -> Vec<&'a str> {
+    let given_back = inventory.iter().filter(|entry| entry.uid.is_empty()).filter_map(|entry| entry.resource.as_ref());
+    let goes = |reference: &&ResourceReference| {
+        is_namespace(reference) && live.get(&key(reference)).is_some_and(|seen| seen.health.reason == "Terminating")
+    };
+    given_back.filter(goes).map(|reference| reference.name.as_str()).collect()
+}
+
 /// A reconcile of another replica has made it, and hasn't finished.
 fn is_unfinished(known: &InventoryEntry, live: &Live) -> bool {
     let seen = known.resource.as_ref().and_then(|reference| live.get(&key(reference)));
     known.uid.is_empty() && !known.observed && seen.is_some_and(|seen| seen.is_ours() && !is_shared(&seen.reference))
+}
+
+/// A fight about it was stopped while it was deleted.
+fn is_left_absent(known: &InventoryEntry) -> bool {
+    Repairs::read(&known.repairs).contended.is_some_and(|contention| contention.ownership.is_empty())
 }
 
 /// A contended object is news only once somebody else comes or goes.
@@ -102,7 +131,7 @@ fn joined(mut parts: Vec<String>) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::health::Health;
+    use crate::health::{Health, mark};
 
     fn reference() -> ResourceReference {
         ResourceReference {
@@ -166,14 +195,18 @@ mod tests {
     fn a_reason_that_changed_is_trouble_and_one_that_is_not_known_is_not() {
         let ill = live(|seen| seen.health = Health::reconciling("NotReady", "0 of 1"));
         let known = |health: &str| [InventoryEntry { health: health.into(), ..known() }];
-        let found =
-            |health: &str, said: Option<&str>| compare(&known(health), &ill, |_| true, |_| said.map(str::to_owned));
-        let told = "Reconciling/NotReady; ImagePullBackOff";
+        let word = |told: &str, said: &str| Word { told: told.to_owned(), said: mark(said) };
+        let found = |health: &str, said: Option<&str>| {
+            compare(&known(health), &ill, |_| true, |_| said.map(|told| word(told, "pod")))
+        };
+        let told = &Health::reconciling("NotReady", "0 of 1").summary_with("ImagePullBackOff", "pod");
         assert_eq!(found(told, Some("ImagePullBackOff")), Finding::Same);
-        assert_eq!(found(told, Some("CrashLoopBackOff")), Finding::Trouble("x CrashLoopBackOff".into()));
+        assert!(matches!(found(told, Some("CrashLoopBackOff")), Finding::Trouble(_)));
         assert!(matches!(found("Reconciling/NotReady", Some("ImagePullBackOff")), Finding::Trouble(_)));
         assert!(matches!(found(told, Some("")), Finding::Trouble(_)), "it is over");
         assert_eq!(found(told, None), Finding::Same);
+        let other = |_: &Observed| Some(word("ImagePullBackOff", "another pod"));
+        assert!(matches!(compare(&known(told), &ill, |_| true, other), Finding::Trouble(_)), "it tells of another");
     }
 
     #[test]
@@ -200,6 +233,41 @@ mod tests {
     fn an_object_made_and_not_yet_stored_is_looked_at_again() {
         let recorded = InventoryEntry { uid: String::new(), ..known() };
         assert_eq!(compare(&[recorded], &live(|_| {}), |_| true, |_| None), Finding::Unfinished);
+    }
+
+    #[test]
+    fn what_goes_with_its_namespace_is_not_missed() {
+        let namespace = ResourceReference {
+            api_version: "v1".into(),
+            kind: "Namespace".into(),
+            name: "n".into(),
+            ..Default::default()
+        };
+        let of_namespace = |uid: &str| InventoryEntry { resource: Some(namespace.clone()), uid: uid.into(), ..known() };
+        let mut seen = live(|seen| seen.health = Health::reconciling("Terminating", ""));
+        let mut gone = seen.remove(&key(&reference())).unwrap();
+        gone.reference = namespace.clone();
+        let live = Live::from([(key(&namespace), gone)]);
+        assert_eq!(compare(&[known(), of_namespace("")], &live, |_| true, |_| None), Finding::Same);
+        let behind_our_back = compare(&[known(), of_namespace("u")], &live, |_| true, |_| None);
+        assert!(matches!(behind_our_back, Finding::Drift(_)), "it is not ours that deletes it");
+    }
+
+    #[test]
+    fn what_could_not_be_applied_is_tried_again_without_being_found_missing() {
+        let failed = InventoryEntry { health: "Error/Forbidden".into(), ..known() };
+        assert_eq!(compare(&[failed], &Live::new(), |_| true, |_| None), Finding::Same);
+    }
+
+    #[test]
+    fn an_object_that_is_deleted_over_and_over_is_missed_no_more() {
+        let contended = |ownership: &str| {
+            let repairs =
+                format!(r#"{{"contended":{{"field":"","manager":"k","since":0,"ownership":"{ownership}"}}}}"#);
+            [InventoryEntry { repairs, ..known() }]
+        };
+        assert_eq!(compare(&contended(""), &Live::new(), |_| true, |_| None), Finding::Same);
+        assert!(matches!(compare(&contended("o"), &Live::new(), |_| true, |_| None), Finding::Drift(_)));
     }
 
     #[test]

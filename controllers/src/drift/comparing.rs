@@ -5,15 +5,18 @@ use std::time::{Duration, Instant};
 
 use threeport::v1::InventoryEntry;
 
-use super::compare::{Finding, compare};
+use super::compare::{Finding, Word, compare};
 use super::holder::Holder;
 use super::notices::{Next, Urgency};
-use super::{leftovers, locked};
+use super::{Told, leftovers, locked};
 use crate::clients::kubernetes::Error;
+use crate::health::mark;
 use crate::workload_instance::plan::{Live, Observed};
 
 /// How soon an instance is looked at again whose reconcile in another replica hasn't finished.
 const UNFINISHED: Duration = Duration::from_secs(1);
+/// Objects that no inventory knows may get one, or a tombstone.
+const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
 
 impl Holder {
     /// Compares each instance with what it should have; answers those to wake.
@@ -24,7 +27,10 @@ impl Holder {
             match self.compare(&id, &inventory) {
                 Finding::Same => self.notices.is_same(&id, Instant::now()),
                 Finding::Unknown => unknown.push(id),
-                Finding::Unfinished => self.watch.suspect([id], UNFINISHED),
+                Finding::Unfinished => {
+                    let again = self.notices.is_unsettled(&id, UNFINISHED, Instant::now());
+                    self.watch.suspect([id], again);
+                }
                 Finding::Health(what) => wakes.extend(self.notice(id, what, Urgency::AtOnce)),
                 Finding::Drift(what) => wakes.extend(self.notice(id, what, Urgency::Lasting)),
                 Finding::Trouble(what) => wakes.extend(self.notice(id, what, Urgency::Paced)),
@@ -36,9 +42,10 @@ impl Holder {
 
     fn compare(&self, id: &str, inventory: &[InventoryEntry]) -> Finding {
         let cache = locked(&self.watch.cache);
-        let trouble = |seen: &Observed| {
-            let explained = self.watch.explain(id, seen)?;
-            Some(explained.map(|explained| explained.reason).unwrap_or_default())
+        let trouble = |seen: &Observed| match self.watch.explain(id, seen) {
+            Told::Unknown => None,
+            Told::Nothing => Some(Word { told: String::new(), said: mark(&seen.health.message) }),
+            Told::Better(better) => Some(Word { told: better.health.reason, said: mark(&better.said) }),
         };
         compare(inventory, &cache.of(id), |reference| cache.shows_absence(reference), trouble)
     }
@@ -82,7 +89,7 @@ impl Holder {
             Err(error) => tracing::warn!(%error, "tombstones can't be read; looking again"),
         }
         for id in unknown {
-            let again = self.notices.is_unknown(&id, Instant::now());
+            let again = self.notices.is_unsettled(&id, UNKNOWN_AGAIN, Instant::now());
             self.watch.suspect([id], again);
         }
     }

@@ -17,8 +17,9 @@ use crate::resource::{CONTROL_PLANE_LABEL, resource_version};
 const SILENCE: Duration = Duration::from_secs(75);
 /// A watch is resumed this often before its kind is listed again.
 const RESUMES: u32 = 3;
-/// A kind that the cluster doesn't serve (any more) may come (back).
-const UNKNOWN_RETRY: Duration = Duration::from_secs(5);
+/// A kind that the cluster doesn't serve (any more) may come (back): it is asked for at doubling distances.
+const UNKNOWN_FIRST: Duration = Duration::from_secs(5);
+const UNKNOWN_LAST: Duration = Duration::from_mins(1);
 
 /// What of a kind is followed.
 #[derive(Clone, Debug)]
@@ -59,19 +60,18 @@ impl Subject {
 
 /// Follows until it is dropped.
 pub async fn follow(watch: Arc<Watch>, subject: Subject) {
-    let (mut pace, mut is_first) = (Pace::default(), true);
+    let (mut pace, mut unknown, mut is_first) = (Pace::default(), Duration::ZERO, true);
     loop {
         let began = Instant::now();
         let Err(error) = list_and_watch(&watch, &subject, &mut is_first).await;
         let pause = if matches!(error, Error::UnknownKind { .. }) {
             unserved(&watch, &subject, std::mem::take(&mut is_first));
-            UNKNOWN_RETRY
+            unknown = (unknown * 2).clamp(UNKNOWN_FIRST, UNKNOWN_LAST);
+            unknown
         } else {
+            unknown = Duration::ZERO;
             tracing::debug!(kind = subject.kind().1, runtime = watch.cluster.runtime_id(), %error, "a watch broke");
             lost(&watch, &subject);
-            if matches!((&subject, &error), (Subject::Pods { .. } | Subject::Warnings, Error::Forbidden(_))) {
-                watch.see_troubles(false);
-            }
             pace.pause(began.elapsed())
         };
         tokio::time::sleep(pause).await;
@@ -136,7 +136,7 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
     match subject {
         Subject::Ours { kind, .. } => {
             let touched = locked(&watch.cache).replace(kind, items);
-            watch.suspect(touched, Duration::ZERO);
+            watch.touch(touched);
             if is_first {
                 locked(&watch.suspects).listed_first(kind.clone());
                 let unscaled = locked(&watch.cache).unscaled(Some(kind));
@@ -153,9 +153,14 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
         }
         Subject::Pods { .. } => {
             let touched = locked(&watch.troubles).replace_pods(items);
-            watch.suspect(touched, Duration::ZERO);
+            watch.touch(touched);
         }
-        Subject::Warnings => items.iter().for_each(|event| warned(watch, event)),
+        Subject::Warnings => {
+            let touched = locked(&watch.troubles).warnings.replace(items);
+            watch.touch(locked(&watch.cache).instances_with(&touched));
+            let pods = locked(&watch.troubles).instances_of_pods(&touched);
+            watch.touch(pods);
+        }
     }
 }
 
@@ -163,7 +168,7 @@ fn listed(watch: &Watch, subject: &Subject, items: &[Value], is_first: bool) {
 fn unserved(watch: &Watch, subject: &Subject, is_first: bool) {
     if let Subject::Ours { kind, .. } = subject {
         let (touched, is_news) = locked(&watch.cache).note_unserved(kind);
-        watch.suspect(touched, Duration::ZERO);
+        watch.touch(touched);
         if is_first || is_news {
             locked(&watch.suspects).listed_first(kind.clone());
         }
@@ -182,7 +187,7 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
             if is_gone && object["kind"] == "Namespace" {
                 watch.wake(touched);
             } else {
-                watch.suspect(touched, Duration::ZERO);
+                watch.touch(touched);
             }
         }
         Subject::Autoscalers => {
@@ -202,9 +207,9 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
                 troubles.put_pod(instance_id, object).then(|| instance_id.to_owned())
             };
             drop(troubles);
-            watch.suspect(touched, Duration::ZERO);
+            watch.touch(touched);
         }
-        Subject::Warnings if is_gone => locked(&watch.troubles).remove_warning(object),
+        Subject::Warnings if is_gone => locked(&watch.troubles).warnings.remove(object),
         Subject::Warnings => warned(watch, object),
     }
 }
@@ -213,14 +218,14 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
 fn warned(watch: &Watch, event: &Value) {
     let touched = {
         let mut troubles = locked(&watch.troubles);
-        let Some(about) = troubles.put_warning(event) else { return };
+        let Some(about) = troubles.warnings.put(event) else { return };
         troubles.instance_of_pod(&about).cloned().map_or_else(|| Err(about), Ok)
     };
     match touched {
-        Ok(instance_id) => watch.suspect([instance_id], Duration::ZERO),
+        Ok(instance_id) => watch.touch([instance_id]),
         Err(about) => {
             let touched = locked(&watch.cache).instances_with([&about]);
-            watch.suspect(touched, Duration::ZERO);
+            watch.touch(touched);
         }
     }
 }
@@ -235,13 +240,16 @@ fn lost(watch: &Watch, subject: &Subject) {
 }
 
 fn resumed(watch: &Watch, subject: &Subject) {
+    let was_complete = locked(&watch.troubles).are_complete();
     match subject {
         Subject::Ours { kind, .. } => locked(&watch.cache).resume(kind),
         Subject::Autoscalers => locked(&watch.cache).autoscalers.are_synced = true,
         Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = true,
         Subject::Warnings => locked(&watch.troubles).are_warnings_synced = true,
     }
-    if locked(&watch.troubles).are_complete() {
-        watch.see_troubles(true);
+    // While one of the two was missing nothing could be said of what isn't healthy.
+    if !was_complete && locked(&watch.troubles).are_complete() {
+        let ill = locked(&watch.cache).ill();
+        watch.touch(ill);
     }
 }

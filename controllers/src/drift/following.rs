@@ -1,12 +1,12 @@
 //! Which kinds of a cluster are followed: all that an inventory there names, whichever replica recorded it.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
 use threeport::v1::InventoryEntry;
 use threeport_sdk::client::ControlClient;
-use tokio::task::JoinSet;
+use tokio::task::{AbortHandle, JoinSet};
 
 use super::cache::KindKey;
 use super::follow::{Subject, follow};
@@ -37,14 +37,14 @@ pub struct Following {
     watch: Arc<Watch>,
     control: ControlClient,
     control_plane_id: String,
-    followed: HashSet<KindKey>,
+    followed: HashMap<KindKey, AbortHandle>,
     followers: JoinSet<()>,
 }
 
 impl Following {
     /// Follows what every cluster is watched for.
     pub fn start(watch: Arc<Watch>, control: ControlClient, control_plane_id: String) -> Self {
-        let (followed, mut followers) = (HashSet::new(), JoinSet::new());
+        let (followed, mut followers) = (HashMap::new(), JoinSet::new());
         let pods = Subject::Pods { control_plane_id: control_plane_id.clone() };
         for subject in [Subject::Autoscalers, pods, Subject::Warnings] {
             followers.spawn(follow(watch.clone(), subject));
@@ -67,7 +67,9 @@ impl Following {
     /// Follows what reconciles of other replicas have recorded, and suspects the instances of what was listed first since.
     pub async fn catch_up(&mut self) -> Result<(), threeport_sdk::Error> {
         let runtime_id = self.watch.cluster.runtime_id().to_owned();
-        for kind in self.control.list_inventory_kinds(&runtime_id).await? {
+        let named = self.control.list_inventory_kinds(&runtime_id).await?.into_iter().collect::<HashSet<_>>();
+        self.end_lost(&named);
+        for kind in named {
             self.add(kind);
         }
         let listed = locked(&self.watch.suspects).take_listed_kinds();
@@ -88,9 +90,26 @@ impl Following {
     }
 
     fn add(&mut self, kind: KindKey) {
-        if self.followed.insert(kind.clone()) {
+        if !self.followed.contains_key(&kind) {
             let control_plane_id = self.control_plane_id.clone();
-            self.followers.spawn(follow(self.watch.clone(), Subject::Ours { kind, control_plane_id }));
+            let subject = Subject::Ours { kind: kind.clone(), control_plane_id };
+            let follower = self.followers.spawn(follow(self.watch.clone(), subject));
+            self.followed.insert(kind, follower);
+        }
+    }
+
+    /// Gives up kinds that the cluster doesn't serve and no inventory names: their definitions went with who had them.
+    fn end_lost(&mut self, named: &HashSet<KindKey>) {
+        while self.followers.try_join_next().is_some() {}
+        let always = |kind: &KindKey| ALWAYS.contains(&(kind.0.as_str(), kind.1.as_str()));
+        for kind in locked(&self.watch.cache).unserved() {
+            if named.contains(&kind) || always(&kind) {
+                continue;
+            }
+            if let Some(follower) = self.followed.remove(&kind) {
+                follower.abort();
+                locked(&self.watch.cache).note_served(&kind);
+            }
         }
     }
 }

@@ -22,8 +22,6 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 const HEARTBEAT_WHILE_AWAY: Duration = Duration::from_secs(1);
 /// How often kinds that other replicas came to use are looked for.
 const CATCH_UP: Duration = Duration::from_secs(2);
-/// How often a replica that doesn't hold the watch finds out what may be followed.
-const PROBE_EVERY: Duration = Duration::from_mins(5);
 /// How often a runtime is asked for its tombstone.
 const ASK_WHETHER_DELETED: Duration = Duration::from_mins(1);
 /// Instances compared at a time: with those woken no more than the server wakes at once.
@@ -86,12 +84,7 @@ impl Holder {
             name: format!("watch/{}", self.watch.cluster.runtime_id()),
             release: false,
         };
-        let mut next_probe = Instant::now();
         loop {
-            if next_probe <= Instant::now() {
-                next_probe += PROBE_EVERY;
-                self.probe().await;
-            }
             match self.control.acquire_lease(request.clone()).await {
                 Ok(answer) if answer.held => break,
                 Ok(_) => {}
@@ -105,18 +98,6 @@ impl Holder {
         tracing::info!(runtime = self.watch.cluster.runtime_id(), "watching a cluster");
         locked(&self.watch.suspects).hold();
         self.watch_all().await;
-    }
-
-    /// Finds out whether pods and warnings may be followed; if so, whoever holds the watch does it.
-    async fn probe(&self) {
-        for kind in ["Pod", "Event"] {
-            match self.watch.cluster.can_list("v1", kind).await {
-                Ok(true) => {}
-                Ok(false) => return self.watch.see_troubles(false),
-                Err(_) => return,
-            }
-        }
-        self.watch.see_troubles(true);
     }
 
     async fn watch_all(&mut self) {
@@ -199,7 +180,9 @@ impl Holder {
         let item = |object_id: &String| wake_item("workload-instance", object_id, true);
         if let Err(error) = self.control.wake(instance_ids.iter().map(item).collect()).await {
             tracing::warn!(%error, "instances can't be woken; trying again");
-            self.watch.suspect(instance_ids, ASK_EVERY);
+            // What woke them may show in no inventory, and be found by no comparing.
+            tokio::time::sleep(ASK_EVERY).await;
+            self.watch.wake(instance_ids);
         }
     }
 

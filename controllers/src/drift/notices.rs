@@ -7,14 +7,16 @@ use std::time::{Duration, Instant};
 pub const SECOND_LOOK: Duration = Duration::from_millis(250);
 /// The same finding wakes an instance again only after this long: its reconcile knows, and backs off by itself.
 const SAME_AGAIN: Duration = Duration::from_secs(30);
-/// Objects that no inventory knows may get one, or a tombstone; what has to stay is looked at ever more seldom.
-const UNKNOWN_AGAIN: Duration = Duration::from_secs(5);
-const UNKNOWN_LAST: Duration = Duration::from_mins(10);
+/// What nothing can be done about is looked at ever more seldom.
+const UNSETTLED_LAST: Duration = Duration::from_mins(10);
 
 /// A reason must last this long: much passes while things start.
 const REASON_LASTS: Duration = Duration::from_secs(2);
 /// Reasons that go on changing wake an instance at doubling distances up to this.
 const SELDOM: Duration = Duration::from_mins(5);
+/// What wakes an instance at once more often than this in a minute is paced from then on.
+const AT_ONCE: u32 = 12;
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// How soon a finding wakes its instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,10 +40,12 @@ pub enum Next {
 #[derive(Debug, Default)]
 pub struct Notices {
     found: HashMap<String, Notice>,
-    /// Since when.
-    unknown: HashMap<String, Instant>,
+    /// Since when something is there that isn't in its inventory, or not yet.
+    unsettled: HashMap<String, Instant>,
     /// The last wake for a mere reason, and how long to leave the instance alone from then on.
     paced: HashMap<String, (Instant, Duration)>,
+    /// Since when wakes at once are counted, and how many there were.
+    at_once: HashMap<String, (Instant, u32)>,
 }
 
 #[derive(Debug)]
@@ -55,15 +59,17 @@ impl Notices {
     /// The instance is as it should be.
     pub fn is_same(&mut self, id: &str, now: Instant) {
         self.found.remove(id);
-        self.unknown.remove(id);
-        if self.paced.get(id).is_some_and(|(woken_at, _)| now.duration_since(*woken_at) > SELDOM * 2) {
-            self.paced.remove(id);
-        }
+        self.unsettled.remove(id);
+        // Of all: one that is deleted meanwhile is never found the same.
+        self.paced.retain(|_, (woken_at, _)| now.duration_since(*woken_at) <= SELDOM * 2);
+        self.at_once.retain(|_, (since, _)| now.duration_since(*since) <= MINUTE);
     }
 
     /// Something of the instance differs.
     pub fn differs(&mut self, id: &str, finding: String, urgency: Urgency, now: Instant) -> Next {
-        self.unknown.remove(id);
+        self.unsettled.remove(id);
+        let is_restless = self.at_once.get(id).is_some_and(|(_, count)| *count >= AT_ONCE);
+        let urgency = if urgency == Urgency::AtOnce && is_restless { Urgency::Paced } else { urgency };
         let fresh = Notice { finding, since: now, woken_at: None };
         let notice = match self.found.remove(id) {
             Some(known) if known.finding == fresh.finding => known,
@@ -88,6 +94,9 @@ impl Notices {
             return Next::LookAgain(left);
         }
         notice.woken_at = Some(now);
+        if urgency == Urgency::AtOnce {
+            self.at_once.entry(id.to_owned()).or_insert((now, 0)).1 += 1;
+        }
         if urgency == Urgency::Paced {
             let pause = self.paced.get(id).map_or(REASON_LASTS, |(_, pause)| (*pause * 2).min(SELDOM));
             self.paced.insert(id.to_owned(), (now, pause));
@@ -95,11 +104,11 @@ impl Notices {
         Next::Wake
     }
 
-    /// No inventory knows the instance: when to look again.
-    pub fn is_unknown(&mut self, id: &str, now: Instant) -> Duration {
+    /// Something is there that no inventory knows, or not yet: when to look again, at first after this long.
+    pub fn is_unsettled(&mut self, id: &str, first: Duration, now: Instant) -> Duration {
         self.found.remove(id);
-        let since = *self.unknown.entry(id.to_owned()).or_insert(now);
-        now.duration_since(since).clamp(UNKNOWN_AGAIN, UNKNOWN_LAST)
+        let since = *self.unsettled.entry(id.to_owned()).or_insert(now);
+        now.duration_since(since).clamp(first, UNSETTLED_LAST)
     }
 }
 
@@ -144,18 +153,41 @@ mod tests {
     }
 
     #[test]
+    fn health_that_flips_all_the_time_wakes_ever_more_seldom() {
+        let (mut notices, start) = (Notices::default(), Instant::now());
+        let flips = (0..300).map(|second| {
+            let now = start + Duration::from_secs(second);
+            let woken = notices.differs("i", format!("health {second}"), Urgency::AtOnce, now) == Next::Wake;
+            notices.is_same("i", now);
+            u32::from(woken)
+        });
+        let wakes = flips.sum::<u32>();
+        assert!((AT_ONCE..AT_ONCE * 6).contains(&wakes), "{wakes}");
+    }
+
+    #[test]
     fn what_has_to_stay_is_looked_at_at_doubling_distances() {
+        const FIRST: Duration = Duration::from_secs(5);
         let (mut notices, start) = (Notices::default(), Instant::now());
         let mut after = Duration::ZERO;
         let mut look = || {
-            let again = notices.is_unknown("i", start + after);
+            let again = notices.is_unsettled("i", FIRST, start + after);
             after += again;
             again
         };
         let looks = (0..12).map(|_| look()).collect::<Vec<_>>();
-        assert_eq!(looks[..4], [UNKNOWN_AGAIN, UNKNOWN_AGAIN, UNKNOWN_AGAIN * 2, UNKNOWN_AGAIN * 4]);
-        assert_eq!(looks[11], UNKNOWN_LAST);
+        assert_eq!(looks[..4], [FIRST, FIRST, FIRST * 2, FIRST * 4]);
+        assert_eq!(looks[11], UNSETTLED_LAST);
         notices.is_same("i", start + after);
-        assert_eq!(notices.is_unknown("i", start + after), UNKNOWN_AGAIN);
+        assert_eq!(notices.is_unsettled("i", FIRST, start + after), FIRST);
+    }
+
+    #[test]
+    fn nothing_is_kept_of_instances_that_are_gone() {
+        let (mut notices, start) = (Notices::default(), Instant::now());
+        notices.differs("gone", "reason".into(), Urgency::Paced, start);
+        assert_eq!(notices.differs("gone", "reason".into(), Urgency::Paced, start + REASON_LASTS), Next::Wake);
+        notices.is_same("other", start + SELDOM * 3);
+        assert!(notices.paced.is_empty());
     }
 }

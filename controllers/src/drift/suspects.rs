@@ -7,6 +7,9 @@ use threeport::v1::InventoryEntry;
 
 use super::cache::KindKey;
 
+/// What has changed is compared once more after this long: a reconcile of another replica may have seen what was before, and
+/// have stored that after the first comparing.
+const ONCE_MORE: Duration = Duration::from_secs(10);
 /// What a reconcile is about to store counts as stored for this long.
 const EXPECTED_FOR: Duration = Duration::from_secs(2);
 
@@ -15,6 +18,7 @@ const EXPECTED_FOR: Duration = Duration::from_secs(2);
 pub struct Suspects {
     is_held: bool,
     due: HashMap<String, Instant>,
+    once_more: HashMap<String, Instant>,
     in_flight: HashMap<String, u32>,
     expected: HashMap<String, (Instant, Vec<InventoryEntry>)>,
     /// Kinds that reconciles need followed.
@@ -76,6 +80,14 @@ impl Suspects {
         }
     }
 
+    /// An instance of which something has changed.
+    pub fn touch(&mut self, instance_id: &str, now: Instant) {
+        self.suspect(instance_id, now);
+        if self.is_held {
+            self.once_more.insert(instance_id.to_owned(), now + ONCE_MORE);
+        }
+    }
+
     pub fn wake(&mut self, instance_ids: impl IntoIterator<Item = String>) {
         if self.is_held {
             self.woken.extend(instance_ids);
@@ -105,6 +117,10 @@ impl Suspects {
     /// Takes up to `limit` of each whose time has come and that nobody here is reconciling, the longest due first.
     pub fn take_due(&mut self, now: Instant, limit: usize) -> Due {
         self.expected.retain(|_, (until, _)| *until > now);
+        let settled = self.once_more.extract_if(|_, due| *due <= now).collect::<Vec<_>>();
+        for (instance_id, due) in settled {
+            self.suspect(&instance_id, due);
+        }
         // The end of a reconcile makes its instance a suspect again.
         self.due.retain(|instance_id, _| !self.in_flight.contains_key(instance_id));
         let mut due = self.due.iter().filter(|(_, due)| **due <= now).map(|(id, due)| (*due, id)).collect::<Vec<_>>();
@@ -122,7 +138,8 @@ impl Suspects {
 
     /// When the next one is due.
     pub fn next_due(&self, now: Instant) -> Option<Instant> {
-        if self.woken.is_empty() { self.due.values().min().copied() } else { Some(now) }
+        let due = self.due.values().chain(self.once_more.values()).min().copied();
+        if self.woken.is_empty() { due } else { Some(now) }
     }
 }
 
@@ -141,6 +158,7 @@ mod tests {
         let (mut suspects, now) = (Suspects::default(), Instant::now());
         let gather = |suspects: &mut Suspects| {
             suspects.begin("i");
+            suspects.touch("i", now);
             suspects.expect("i", Vec::new(), now);
             suspects.end("i", now);
             suspects.wake(BTreeSet::from(["i".into()]));
@@ -148,9 +166,14 @@ mod tests {
             suspects.listed_first(("v1".into(), "Pod".into()));
         };
         let is_empty = |suspects: &Suspects| {
-            let Suspects { due, in_flight, expected, wanted_kinds, listed_kinds, woken, .. } = suspects;
+            let Suspects { due, once_more, in_flight, expected, wanted_kinds, listed_kinds, woken, .. } = suspects;
             let has_kinds = !wanted_kinds.is_empty() || !listed_kinds.is_empty();
-            due.is_empty() && in_flight.is_empty() && expected.is_empty() && woken.is_empty() && !has_kinds
+            due.is_empty()
+                && once_more.is_empty()
+                && in_flight.is_empty()
+                && expected.is_empty()
+                && woken.is_empty()
+                && !has_kinds
         };
         gather(&mut suspects);
         assert!(is_empty(&suspects));
@@ -178,6 +201,17 @@ mod tests {
         suspects.suspect("i", now);
         suspects.suspect("i", now + Duration::from_secs(30));
         assert_eq!(suspects.take_due(now, 1).suspects, ["i"]);
+    }
+
+    #[test]
+    fn what_changes_is_compared_again_once_other_replicas_have_stored_what_they_saw() {
+        let (mut suspects, now) = (held(), Instant::now());
+        suspects.touch("i", now);
+        assert_eq!(suspects.take_due(now, 1).suspects, ["i"]);
+        assert_eq!(suspects.next_due(now), Some(now + ONCE_MORE));
+        assert_eq!(suspects.take_due(now + ONCE_MORE / 2, 1), Due::default());
+        assert_eq!(suspects.take_due(now + ONCE_MORE, 1).suspects, ["i"]);
+        assert_eq!(suspects.next_due(now + ONCE_MORE), None);
     }
 
     #[test]

@@ -209,14 +209,14 @@ mod tests {
     fn a_deployment_is_healthy_when_all_new_replicas_are_available_and_no_old_is_left() {
         let status = |updated: i64, total: i64, available: i64| {
             let counts = json!({ "observedGeneration": 1, "updatedReplicas": updated, "replicas": total, "availableReplicas": available, "readyReplicas": available });
-            deployment(&rolled_out(2, &counts)).summary()
+            deployment(&rolled_out(2, &counts)).brief()
         };
         assert_eq!(status(2, 2, 2), "Healthy/Current");
         assert_eq!(status(1, 2, 2), "Reconciling/RolloutInProgress");
         assert_eq!(status(2, 3, 3), "Reconciling/RolloutInProgress");
         assert_eq!(status(2, 2, 1), "Reconciling/NotAvailable");
-        assert_eq!(deployment(&rolled_out(0, &json!({ "observedGeneration": 1 }))).summary(), "Healthy/Current");
-        assert_eq!(deployment(&rolled_out(1, &json!({}))).summary(), "Reconciling/NotObserved");
+        assert_eq!(deployment(&rolled_out(0, &json!({ "observedGeneration": 1 }))).brief(), "Healthy/Current");
+        assert_eq!(deployment(&rolled_out(1, &json!({}))).brief(), "Reconciling/NotObserved");
     }
 
     #[test]
@@ -235,19 +235,19 @@ mod tests {
 
     #[test]
     fn a_job_runs_until_it_completes_or_fails() {
-        assert_eq!(job(&json!({ "status": { "active": 1 } })).summary(), "Reconciling/Running");
+        assert_eq!(job(&json!({ "status": { "active": 1 } })).brief(), "Reconciling/Running");
         let ended = |name: &str| json!({ "status": { "conditions": [{ "type": name, "status": "True", "reason": "BackoffLimitExceeded" }] } });
-        assert_eq!(job(&ended("Complete")).summary(), "Healthy/Current");
-        assert_eq!(job(&ended("Failed")).summary(), "Down/BackoffLimitExceeded");
+        assert_eq!(job(&ended("Complete")).brief(), "Healthy/Current");
+        assert_eq!(job(&ended("Failed")).brief(), "Down/BackoffLimitExceeded");
     }
 
     #[test]
     fn a_stateful_set_rolls_down_to_its_partition() {
         let status = json!({ "observedGeneration": 1, "readyReplicas": 3, "updatedReplicas": 1, "currentRevision": "a", "updateRevision": "b" });
         let mut set = rolled_out(3, &status);
-        assert_eq!(stateful_set(&set).summary(), "Reconciling/RolloutInProgress");
+        assert_eq!(stateful_set(&set).brief(), "Reconciling/RolloutInProgress");
         set["spec"]["updateStrategy"] = json!({ "rollingUpdate": { "partition": 2 } });
-        assert_eq!(stateful_set(&set).summary(), "Healthy/Current");
+        assert_eq!(stateful_set(&set).brief(), "Healthy/Current");
     }
 
     #[test]

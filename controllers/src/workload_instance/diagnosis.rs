@@ -9,8 +9,7 @@ use super::outcome::{Round, unready_for};
 use super::plan::{self, Live, Observed};
 use super::work::Outcome;
 use crate::clients::kubernetes::{Cluster, Result, Scope};
-use crate::drift::Troubles;
-use crate::health::Health;
+use crate::drift::{Told, Troubles};
 use crate::resource::as_query;
 
 /// Pods and warnings are asked for no sooner than this after something became unready.
@@ -30,9 +29,9 @@ impl Round {
         let is_ill = |outcome: &&mut Outcome| outcome.error.is_none() && !outcome.health.is_healthy();
         for outcome in outcomes.iter_mut().filter(is_ill) {
             let Some(seen) = self.seen(outcome, live) else { continue };
-            if let Some(explained) = self.explained(context, &seen).await? {
-                outcome.entry.health = outcome.health.summary_with(&explained);
-                outcome.health = explained;
+            if let Told::Better(better) = self.explained(context, &seen).await? {
+                outcome.entry.health = outcome.health.summary_with(&better.health.reason, &better.said);
+                outcome.health = better.health;
             }
         }
         Ok(())
@@ -50,21 +49,19 @@ impl Round {
         &self,
         context: &Context<impl Deployment>,
         seen: &Observed,
-    ) -> std::result::Result<Option<Health>, Failure> {
+    ) -> std::result::Result<Told, Failure> {
         let instance_id = context.object.meta().id.as_str();
-        if let Some(known) = self.watch.explain(instance_id, seen) {
-            return Ok(known);
-        }
-        if unready_for(context) < ASK_AFTER {
-            return Ok(None);
+        let told = self.watch.explain(instance_id, seen);
+        if told != Told::Unknown || unready_for(context) < ASK_AFTER {
+            return Ok(told);
         }
         let asked = context.lease().guard(ask(&self.cluster, instance_id, seen)).await?;
-        Ok(asked.unwrap_or_default())
+        Ok(asked.unwrap_or(Told::Unknown))
     }
 }
 
-/// A better word on what was seen, if pods or warnings know more. Costs up to two calls.
-async fn ask(cluster: &Cluster, instance_id: &str, seen: &Observed) -> Result<Option<Health>> {
+/// A better word on what was seen, by the same pods and warnings as the watch goes by. Costs up to two calls.
+async fn ask(cluster: &Cluster, instance_id: &str, seen: &Observed) -> Result<Told> {
     let mut troubles = Troubles::default();
     let namespace = seen.reference.namespace.as_str();
     if !seen.selector.is_empty() {
@@ -74,15 +71,10 @@ async fn ask(cluster: &Cluster, instance_id: &str, seen: &Observed) -> Result<Op
             troubles.put_pod(instance_id, &pod);
         }
     }
-    if let Some(explained) = troubles.explain(instance_id, seen) {
-        return Ok(Some(explained));
-    }
     let resource = cluster.resource_type("v1", "Event").await?;
-    let (kind, name) = (&seen.reference.kind, &seen.reference.name);
-    let fields = format!("type=Warning,involvedObject.kind={kind},involvedObject.name={name}");
+    // What lives in no namespace has its events in this one.
     let namespace = if namespace.is_empty() { "default" } else { namespace };
-    for event in cluster.list(&resource, &Scope { namespace, labels: "", fields: &fields }).await?.items {
-        troubles.put_warning(&event);
-    }
+    let scope = Scope { namespace, labels: "", fields: "type=Warning" };
+    troubles.warnings.replace(&cluster.list(&resource, &scope).await?.items);
     Ok(troubles.explain(instance_id, seen))
 }

@@ -202,8 +202,8 @@ fn next(
     if contention.is_some() {
         return Next::CheckIn(PATIENCE);
     }
-    // The watch tells when health, or the reason for it, changes. Only definitions of kinds bear no label that it could go
-    // by, and some clusters let us see neither pods nor warnings: then looks at doubling distances find what has changed.
+    // Where this process has the watch and sees pods and warnings, it wakes the instance when health, or the reason for it,
+    // changes; only definitions of kinds bear no label that it could go by. Else looks at doubling distances find it.
     let is_ill = |(_, health): &&ResourceState| health.state != State::Healthy;
     if states.iter().filter(is_ill).all(|(reference, _)| is_told && !is_shared(reference)) {
         Next::Done

@@ -219,16 +219,6 @@ impl Cluster {
         Ok(answer.body["gitVersion"].as_str().unwrap_or_default().to_owned())
     }
 
-    /// Whether there may be asked for all objects of a kind.
-    pub async fn can_list(&self, api_version: &str, kind: &str) -> Result<bool> {
-        let resource = self.resource_type(api_version, kind).await?;
-        match self.first_metadata(&resource, &Scope::ALL, "1").await {
-            Ok(_) => Ok(true),
-            Err(Error::Forbidden(_)) => Ok(false),
-            Err(error) => Err(error),
-        }
-    }
-
     async fn type_of(&self, reference: &ResourceReference) -> Result<ResourceType> {
         self.resource_type(&reference.api_version, &reference.kind).await
     }
