@@ -9,6 +9,7 @@ pub mod v1 {
 }
 pub mod bounded;
 pub mod codec;
+pub mod comments;
 pub mod failpoint;
 pub mod json;
 pub mod kind;

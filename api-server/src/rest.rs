@@ -5,6 +5,7 @@
 
 mod body;
 mod etag;
+mod openapi;
 mod reply;
 pub mod transcode;
 
@@ -12,7 +13,7 @@ use std::convert::Infallible;
 
 use futures::{FutureExt, StreamExt};
 use http::request::Parts;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Limited, StreamBody};
 use hyper::body::Frame;
 use prost_reflect::DynamicMessage;
@@ -47,6 +48,14 @@ pub async fn handle(services: &Services, request: Request<Body>) -> Response<Bod
     }
 }
 
+/// Answers the `OpenAPI` document, to whoever may list the kinds.
+pub fn openapi(services: &Services, headers: &HeaderMap) -> Response<Body> {
+    match services.admit(headers, "/threeport.v1.ObjectService/ListKinds") {
+        Ok(_) => reply::ok(openapi::document(services.catalog().pool()).to_string().into_bytes(), ""),
+        Err(status) => error(&status),
+    }
+}
+
 /// An error, and the HTTP status that it has here.
 type Failure = (Status, StatusCode);
 
@@ -68,7 +77,7 @@ async fn answer(
     let query = parts.uri.query().unwrap_or_default();
     let mut message =
         transcode::request(&route.rpc.input(), bound, query, route.body.as_deref(), &body).map_err(fail)?;
-    let is_conditional = etag::demand(&parts.headers, &mut message).map_err(fail)?;
+    let is_conditional = etag::demand(&parts.method, &parts.headers, &mut message).map_err(fail)?;
     call(services, route, caller, message).await.map_err(|status| match status.code() {
         Code::Aborted if is_conditional => (status, StatusCode::PRECONDITION_FAILED),
         _ => fail(status),

@@ -20,6 +20,13 @@ pub struct HttpRule {
     pub body: Option<String>,
 }
 
+impl HttpRule {
+    /// The fields that stand in the path.
+    pub fn variables(&self) -> impl Iterator<Item = &str> {
+        self.template.split(['{', '}']).skip(1).step_by(2)
+    }
+}
+
 /// What a path leads to.
 #[derive(Debug)]
 pub struct Route {
@@ -98,8 +105,7 @@ mod tests {
                     let input = method.input();
                     let is_field =
                         |name: &str| input.get_field_by_name(name.split('.').next().unwrap_or(name)).is_some();
-                    let variables = rule.template.split(['{', '}']).skip(1).step_by(2);
-                    for name in variables.chain(rule.body.as_deref().filter(|body| *body != "*")) {
+                    for name in rule.variables().chain(rule.body.as_deref().filter(|body| *body != "*")) {
                         assert!(is_field(name), "{}: {} has no field {name}", rule.template, input.full_name());
                     }
                 }

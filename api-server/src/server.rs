@@ -148,7 +148,9 @@ async fn follow_tokens(config: Config, tokens: Arc<ArcSwap<Tokens>>, stop: Cance
 }
 
 fn router(services: Services, health: health::Health) -> Router {
+    let described = services.clone();
     Router::new()
+        .route("/openapi.json", get(move |headers: HeaderMap| async move { rest::openapi(&described, &headers) }))
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(health::readyz))
         .route("/metrics", get(health::metrics))

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
-use prost_reflect::MethodDescriptor;
+use prost_reflect::{DescriptorPool, MethodDescriptor};
 use threeport::kind::Kind;
 use threeport::registry::Registry;
 use tonic::service::Routes;
@@ -40,6 +40,10 @@ impl Catalog {
             methods.extend(service.methods().map(|method| (path(&method), method.is_server_streaming())));
         }
         Ok(Self { registry, kinds, methods, routes, reflection })
+    }
+
+    pub fn pool(&self) -> &DescriptorPool {
+        self.registry.pool()
     }
 
     pub fn is_of(&self, registry: &Arc<Registry>) -> bool {

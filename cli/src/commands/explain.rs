@@ -4,7 +4,8 @@ use std::fmt::Write;
 
 use anyhow::{Result, bail};
 use clap::Args;
-use prost_reflect::{FieldDescriptor, FileDescriptor, Kind as FieldKind, MessageDescriptor};
+use prost_reflect::{FieldDescriptor, Kind as FieldKind, MessageDescriptor};
+use threeport::comments;
 use threeport::kind::is_sensitive;
 use threeport::registry::Registry;
 use threeport::spelling::closest;
@@ -39,7 +40,7 @@ fn explain(registry: &Registry, path: &str) -> Result<String> {
     let mut names = path.split('.');
     let kind = find_kind(registry, names.next().unwrap_or_default())?;
     let mut message = kind.message.clone();
-    let mut text = format!("{} ({})\n{}", kind.name, message.full_name(), indented(&comment_of_message(&message), 2));
+    let mut text = format!("{} ({})\n{}", kind.name, message.full_name(), indented(&comments::of_message(&message), 2));
     for name in names {
         let Some(field) = message.get_field_by_name(name) else {
             let known: Vec<String> = message.fields().map(|field| field.name().to_owned()).collect();
@@ -49,7 +50,7 @@ fn explain(registry: &Registry, path: &str) -> Result<String> {
             };
             bail!(Usage(format!("{} has no field `{name}`; {hint}", message.name())));
         };
-        text = format!("{path}: {}\n{}", type_of(&field), indented(&comment_of_field(&field), 2));
+        text = format!("{path}: {}\n{}", type_of(&field), indented(&comments::of_field(&field), 2));
         match message_of(&field) {
             Some(nested) => message = nested,
             None => return Ok(text),
@@ -63,7 +64,7 @@ fn explain(registry: &Registry, path: &str) -> Result<String> {
                 "  {}: {}\n{}",
                 field.name(),
                 type_of(&field),
-                indented(&comment_of_field(&field), 6).trim_end()
+                indented(&comments::of_field(&field), 6).trim_end()
             )?;
         }
     }
@@ -103,21 +104,6 @@ fn type_of(field: &FieldDescriptor) -> String {
         kind => name(kind),
     };
     if is_sensitive(field) { format!("{shown}, secret") } else { shown }
-}
-
-fn comment_of_message(message: &MessageDescriptor) -> String {
-    comment(&message.parent_file(), message.path())
-}
-
-fn comment_of_field(field: &FieldDescriptor) -> String {
-    comment(&field.parent_message().parent_file(), field.path())
-}
-
-/// The comment before a declaration.
-fn comment(file: &FileDescriptor, path: &[i32]) -> String {
-    let locations = file.file_descriptor_proto().source_code_info.as_ref().map(|info| &info.location);
-    let location = locations.into_iter().flatten().find(|location| location.path == path);
-    location.map(|location| location.leading_comments().trim().to_owned()).unwrap_or_default()
 }
 
 /// Each line that far in; wrapped where lines are long.
