@@ -46,7 +46,7 @@ impl Check {
         let Value::Object(fields) = json else {
             let found = type_of(json);
             return self
-                .refuse(path, format!("expected an object with fields of {}, found {found}", descriptor.name()));
+                .refuse(path, format!("must be a map with the fields of {}; this is {found}", descriptor.name()));
         };
         for (name, value) in fields {
             let place = join(path, name);
@@ -141,7 +141,7 @@ fn type_of(json: &Value) -> &'static str {
         Value::Number(_) => "a number",
         Value::String(_) => "a string",
         Value::Array(_) => "a list",
-        Value::Object(_) => "an object",
+        Value::Object(_) => "a map",
     }
 }
 
@@ -168,9 +168,9 @@ mod tests {
         spec.env["A"]: must be a text; this is a number; put it in quotes
         spec.env["B"]: must be a text; this is a list
         spec.env["D"]: must be a text; this is null
-        spec.image: must be a text; this is an object
+        spec.image: must be a text; this is a map
         spec.port: must be a whole number from 0 to 4294967295; this is a string
-        spec.processes: must be a map to a text; this is a list
+        spec.processes: must be a map, each value a text; this is a list
         spec.replicas: must be a whole number from 0 to 4294967295; this is a number
         "#);
     }

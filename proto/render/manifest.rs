@@ -164,12 +164,7 @@ fn check(mut value: Value) -> Result<Resource, Vec<String>> {
     if let Some(problem) = value["metadata"].as_object().map_or(Some("`metadata` is missing"), check_name) {
         problems.push(problem.to_owned());
     }
-    for field in ["labels", "annotations"] {
-        let entries = value["metadata"][field].as_object();
-        for (key, _) in entries.into_iter().flatten().filter(|(_, value)| !value.is_string()) {
-            problems.push(format!("`metadata.{field}[{key:?}]` isn't a string; quote it"));
-        }
-    }
+    problems.extend(marks_problems(&value));
     if !problems.is_empty() {
         return Err(problems);
     }
@@ -192,6 +187,23 @@ fn check(mut value: Value) -> Result<Resource, Vec<String>> {
     let mut resource = Resource::new(value);
     resource.dropped = dropped;
     Ok(resource)
+}
+
+/// What is wrong with the labels and annotations of a resource.
+pub fn marks_problems(value: &Value) -> Vec<String> {
+    let mut problems = Vec::new();
+    for field in ["labels", "annotations"] {
+        match &value["metadata"][field] {
+            Value::Null => {}
+            Value::Object(entries) => {
+                for (key, _) in entries.iter().filter(|(_, value)| !value.is_string()) {
+                    problems.push(format!("`metadata.{field}[{key:?}]` isn't a string; quote it"));
+                }
+            }
+            _ => problems.push(format!("`metadata.{field}` isn't a map")),
+        }
+    }
+    problems
 }
 
 /// `v1` or `apps/v1`: a DNS subdomain and a label.

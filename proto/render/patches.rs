@@ -3,6 +3,7 @@
 use json_patch::{PatchError, PatchErrorKind};
 use serde_json::Value;
 
+use super::manifest;
 use super::merge::merge;
 use super::resource::Resource;
 use super::secrets;
@@ -47,6 +48,9 @@ fn apply_one(resources: &mut [Resource], patch: &Patch) -> Result<(), String> {
     for resource in resources.iter_mut().filter(|resource| resource.is_selected(patch.resource.as_ref())) {
         is_used = true;
         let before = resource.clone();
+        if resource.is("", "Secret") && patch.json_patch.iter().any(reads_data) {
+            return Err(format!("{before}: `test`, `copy` and `move` can't read a Secret's data"));
+        }
         let outcome = match &patch.strategic_merge {
             Some(fields) => merge(resource, &from_struct(fields.clone())),
             None => json_patch_resource(resource, &patch.json_patch),
@@ -55,6 +59,9 @@ fn apply_one(resources: &mut [Resource], patch: &Patch) -> Result<(), String> {
         let is_renamed = resource.identity() != before.identity() || resource.api_version() != before.api_version();
         if is_renamed {
             return Err(format!("{before}: a patch can't change apiVersion, kind, namespace or name"));
+        }
+        if let [problem, ..] = manifest::marks_problems(&resource.value).as_slice() {
+            return Err(format!("{before}: {problem}"));
         }
         if secrets::contents(resource) != secrets::contents(&before) {
             return Err(format!(
@@ -67,6 +74,16 @@ fn apply_one(resources: &mut [Resource], patch: &Patch) -> Result<(), String> {
     } else {
         Err(format!("hits nothing: no resource matches {}", describe(patch.resource.as_ref())))
     }
+}
+
+/// Whether an operation would tell what a Secret holds, or put it elsewhere.
+fn reads_data(operation: &JsonPatchOperation) -> bool {
+    let read = match operation.op.as_str() {
+        "test" => &operation.path,
+        "copy" | "move" => &operation.from,
+        _ => return false,
+    };
+    matches!(read.split('/').nth(1), None | Some("data" | "stringData"))
 }
 
 fn json_patch_resource(resource: &mut Resource, operations: &[JsonPatchOperation]) -> Result<(), String> {
@@ -155,6 +172,28 @@ metadata: {name: s}
             violations[3].contains("patches are no secrets") && !violations[3].contains("hunter2"),
             "{violations:?}"
         );
+    }
+
+    #[test]
+    fn what_a_secret_holds_can_not_be_read_by_a_patch() {
+        for operation in [
+            json!({ "op": "copy", "from": "/data/p", "path": "/metadata/annotations" }),
+            json!({ "op": "move", "from": "/stringData", "path": "/metadata/annotations" }),
+            json!({ "op": "test", "path": "/data/p", "value": "x" }),
+            json!({ "op": "test", "path": "", "value": {} }),
+        ] {
+            let (_, violations) = outcome(&json!([{ "resource": { "kind": "Secret" }, "json_patch": [operation] }]));
+            assert!(violations[0].contains("can't read a Secret's data"), "{violations:?}");
+        }
+    }
+
+    #[test]
+    fn annotations_stay_a_map_of_texts() {
+        for value in [json!("text"), json!({ "count": 1 })] {
+            let operation = json!({ "op": "add", "path": "/metadata/annotations", "value": value });
+            let (_, violations) = outcome(&json!([{ "resource": { "name": "a" }, "json_patch": [operation] }]));
+            assert!(violations[0].contains("`metadata.annotations"), "{violations:?}");
+        }
     }
 
     #[test]

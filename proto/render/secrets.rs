@@ -15,6 +15,8 @@ use crate::json::Violation;
 
 /// Where a Secret keeps values: in base64, and as plain text.
 const FIELDS: &[&str] = &["data", "stringData"];
+/// All that a Secret has.
+const KNOWN: &[&str] = &["apiVersion", "kind", "metadata", "type", "immutable", "data", "stringData", "status"];
 
 /// The manifest with `(sensitive)` for every value of its Secrets, and the values by `namespace/name/field/key`.
 ///
@@ -55,14 +57,30 @@ fn take(value: &mut Value, values: &mut BTreeMap<String, String>, problems: &mut
         }
         return changed;
     }
+    if let Some(problem) = misspelt(value) {
+        problems.push(problem);
+        return false;
+    }
     if value["kind"] != "Secret" || value["apiVersion"] != "v1" {
         return false;
     }
+    // What is nowhere else in a Secret is likely to be a value under a misspelt name, and would be kept in the clear.
+    let unknown = value.as_object().into_iter().flat_map(Map::keys).filter(|key| !KNOWN.contains(&key.as_str()));
+    problems.extend(
+        unknown.map(|key| format!("a Secret has no field `{key}`; its values go under `data` or `stringData`")),
+    );
     let annotations = value.pointer_mut("/metadata/annotations").and_then(Value::as_object_mut);
     let mut changed = annotations.is_some_and(|annotations| annotations.remove(manifest::LAST_APPLIED).is_some());
     let place = place(value);
     for field in FIELDS {
-        let Some(entries) = value.get_mut(*field).and_then(Value::as_object_mut) else { continue };
+        let entries = match value.get_mut(*field) {
+            None | Some(Value::Null) => continue,
+            Some(Value::Object(entries)) => entries,
+            Some(_) => {
+                problems.push(format!("`{field}` of a Secret isn't a map of names to values"));
+                continue;
+            }
+        };
         for (key, entry) in entries {
             let Value::String(text) = entry else {
                 problems.push(format!("`{field}[{key:?}]` of a Secret isn't a string; quote it"));
@@ -76,6 +94,18 @@ fn take(value: &mut Value, values: &mut BTreeMap<String, String>, problems: &mut
         }
     }
     changed
+}
+
+/// What means a Secret and isn't one for Kubernetes: its values would be kept in the clear.
+fn misspelt(value: &Value) -> Option<String> {
+    let (api_version, kind) = (value["apiVersion"].as_str()?, value["kind"].as_str()?);
+    match (api_version, kind) {
+        ("v1", kind) if kind != "Secret" && kind.eq_ignore_ascii_case("secret") => {
+            Some(format!("`{kind}` is no kind of `v1`; write `Secret`"))
+        }
+        ("core/v1", "Secret") => Some("the `apiVersion` of a Secret is `v1`".to_owned()),
+        _ => None,
+    }
 }
 
 /// `namespace/name`, the namespace empty where the manifest gives none.

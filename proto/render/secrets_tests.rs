@@ -95,3 +95,20 @@ proptest! {
         prop_assert_eq!(&resources[1].value["data"], &Value::Object(expected));
     }
 }
+
+#[test]
+fn what_may_be_a_secret_in_the_wrong_place_is_refused_without_its_value() {
+    for (manifest, said) in [
+        ("{apiVersion: v1, kind: Secret, metadata: {name: a}, stringData: [hunter2]}", "isn't a map"),
+        ("{apiVersion: v1, kind: Secret, metadata: {name: a}, data: hunter2}", "isn't a map"),
+        ("{apiVersion: v1, kind: Secret, metadata: {name: a}, stringdata: {p: hunter2}}", "no field `stringdata`"),
+        ("{apiVersion: v1, kind: secret, metadata: {name: a}, stringData: {p: hunter2}}", "write `Secret`"),
+        ("{apiVersion: core/v1, kind: Secret, metadata: {name: a}, stringData: {p: hunter2}}", "is `v1`"),
+    ] {
+        let violations = split_secrets(manifest).unwrap_err();
+        let text = violations.iter().map(ToString::to_string).collect::<String>();
+        assert!(text.contains(said) && !text.contains("hunter2"), "{text}");
+    }
+    split_secrets("{apiVersion: vault.example/v1, kind: Secret, metadata: {name: a}, spec: {path: kv}}").unwrap();
+    split_secrets("{apiVersion: v1, kind: Secret, metadata: {name: a}, data: null, immutable: true}").unwrap();
+}

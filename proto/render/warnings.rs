@@ -38,8 +38,9 @@ pub fn warnings(resources: &[Resource]) -> Vec<String> {
             warnings.push(format!("{resource} uses `{version}`, which Kubernetes no longer serves; use {instead}"));
         }
         if !resource.dropped.is_empty() {
+            let left_out = if resource.dropped.len() == 1 { "it is left out" } else { "they are left out" };
             let dropped = resource.dropped.join("`, `");
-            warnings.push(format!("{resource} has `{dropped}`, which only clusters write; it is left out"));
+            warnings.push(format!("{resource} has `{dropped}`, which belongs to one cluster; {left_out}"));
         }
         if resource.is("policy", "PodSecurityPolicy") {
             warnings.push(format!("{resource} is ignored since Kubernetes 1.25; use pod security admission"));
@@ -102,7 +103,7 @@ CronJob `default/a` mounts `/etc` of the node; it runs only where nodes allow th
         let text = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, uid: x, resourceVersion: '7', creationTimestamp: null, ownerReferences: [{uid: y}]}\nstatus: {phase: b}\n";
         let resources = parse_manifest(text).unwrap();
         assert_eq!(resources[0].value["metadata"], serde_json::json!({ "name": "a" }));
-        insta::assert_snapshot!(warnings(&resources).join("\n"), @"ConfigMap `a` has `status`, `metadata.ownerReferences`, `metadata.resourceVersion`, `metadata.uid`, which only clusters write; it is left out");
+        insta::assert_snapshot!(warnings(&resources).join("\n"), @"ConfigMap `a` has `status`, `metadata.ownerReferences`, `metadata.resourceVersion`, `metadata.uid`, which belongs to one cluster; they are left out");
         let fresh = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: a, creationTimestamp: null}\nstatus: {}\n";
         assert_eq!(warnings(&parse_manifest(fresh).unwrap()), Vec::<String>::new());
     }

@@ -90,6 +90,9 @@ pub fn told(error: &serde_saphyr::Error) -> String {
             format!("key `{key}` is given twice; remove one")
         }
         serde_saphyr::Error::DuplicateMappingKey { .. } => "a key is given twice; remove one".to_owned(),
+        serde_saphyr::Error::MultipleDocuments { .. } => {
+            "one document ends here, and another begins; give one".to_owned()
+        }
         serde_saphyr::Error::Budget { .. } => {
             "the text is too large, too deep or has too many aliases; split it".to_owned()
         }

@@ -228,7 +228,7 @@ mod tests {
         assert!(told("validate_only=maybe", "{}").starts_with("validate_only: "));
         assert!(told("object.spec.image=a", "{}").contains("give it in the body"));
         assert!(told("request_id=a&request_id=b", "{}").contains("given twice"));
-        assert!(told("", "[1]").contains("expected an object"));
+        assert!(told("", "[1]").contains("must be a map with the fields of"));
         let deep = format!("{}{}", "[".repeat(10_000), "]".repeat(10_000));
         assert!(told("", &deep).contains("recursion limit"));
     }

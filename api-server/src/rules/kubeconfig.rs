@@ -9,7 +9,7 @@ use serde_json::Value;
 use threeport::json::Violation;
 use threeport::render::yaml;
 
-use super::syntax::{is_endpoint, is_pem};
+use super::syntax::{TOKEN_WANTED, is_endpoint, is_pem, is_token};
 
 const PLACE: &str = "spec.kubeconfig";
 
@@ -108,6 +108,9 @@ fn check_user(place: &str, user: &Value, violations: &mut Vec<Violation>) {
     check_data(place, user, "client-certificate-data", "CERTIFICATE", violations);
     check_data(place, user, "client-key-data", "PRIVATE KEY", violations);
     let has = |field: &str| user[field].as_str().is_some_and(|text| !text.is_empty());
+    if user["token"].as_str().is_some_and(|token| !is_token(token)) {
+        violations.push(Violation::new(format!("{place}.token"), TOKEN_WANTED));
+    }
     let has_pair = has("client-certificate-data") && has("client-key-data");
     if violations.len() == before && !has("token") && !has_pair {
         violations.push(Violation::new(
@@ -164,6 +167,7 @@ mod tests {
             ("", "token: a, as: admin", format!("{user}.as")),
             ("", "token: a, as-groups: [admins]", format!("{user}.as-groups")),
             ("", "", user.to_owned()),
+            ("", "token: 'a b'", format!("{user}.token")),
             ("certificate-authority: /x", "token: a", format!("{cluster}.certificate-authority")),
             ("insecure-skip-tls-verify: true", "token: a", format!("{cluster}.insecure-skip-tls-verify")),
             ("proxy-url: 'http://x'", "token: a", format!("{cluster}.proxy-url")),

@@ -5,7 +5,7 @@ use threeport::SENSITIVE;
 use threeport::json::Violation;
 use threeport::v1::KubernetesRuntimeInstanceSpec;
 
-use super::syntax::{is_endpoint, is_pem};
+use super::syntax::{TOKEN_WANTED, is_endpoint, is_pem, is_token};
 use super::{kubeconfig, typed};
 
 /// Everything wrong with a runtime's connection. Values shown as `(sensitive)` stay as stored and aren't looked into.
@@ -56,8 +56,8 @@ fn check_credentials(runtime: &KubernetesRuntimeInstanceSpec, violations: &mut V
         (true, true) => {
             violations.push(Violation::new("spec.token", "is given beside a client certificate; keep one of them"));
         }
-        (true, false) if runtime.token.chars().any(|c| c.is_whitespace() || c.is_control()) => {
-            violations.push(Violation::new("spec.token", "holds spaces or line breaks; paste the bare token"));
+        (true, false) if !is_token(&runtime.token) => {
+            violations.push(Violation::new("spec.token", TOKEN_WANTED));
         }
         (true, false) => {}
         (false, true) => {

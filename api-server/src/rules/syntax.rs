@@ -52,6 +52,14 @@ pub fn is_data_key(key: &str) -> bool {
         && key.chars().all(|c| c.is_ascii_alphanumeric() || "-._".contains(c))
 }
 
+/// What is said of a token that can't be one.
+pub const TOKEN_WANTED: &str = "holds spaces, line breaks or letters that no token has; paste the bare token";
+
+/// Whether a text can be a bearer token: it becomes part of a header.
+pub fn is_token(text: &str) -> bool {
+    text.bytes().all(|byte| byte.is_ascii_graphic())
+}
+
 /// Whether a text holds at least one PEM block, all of them with a label that ends as given and readable content.
 pub fn is_pem(text: &str, label: &str) -> bool {
     let mut blocks = 0;
@@ -122,6 +130,12 @@ mod tests {
                 && !is_pem(&pem.replace("QUJD", "?"), "CERTIFICATE")
                 && !is_pem("/etc/ca.pem", "CERTIFICATE")
         );
+    }
+
+    #[test]
+    fn a_token_fits_into_a_header() {
+        assert!(is_token("abc.DEF-1_2"));
+        assert!(!is_token("abc\n") && !is_token("a b") && !is_token("\u{e4}"));
     }
 
     #[test]
