@@ -34,6 +34,10 @@ impl Reconciler for Websites {
         context.ready_with_children();
         Ok(Next::Done) // a child that turns Ready wakes its owner
     }
+
+    async fn cleanup(&self, _: &mut Context<Custom<Website>>) -> Result<Next, Error> {
+        Ok(Next::Done) // nothing was made outside, and the workloads are gone before
+    }
 }
 
 #[tokio::main]

@@ -28,6 +28,10 @@ impl Reconciler for Moods {
         context.condition("Ready", ready, if ready { "Happy" } else { "Waiting" }, "waits for its workload");
         Ok(Next::Done)
     }
+
+    async fn cleanup(&self, _context: &mut Context<Widget>) -> Result<Next, Error> {
+        Ok(Next::Done)
+    }
 }
 
 fn is_ready(object: &v1::Object) -> bool {
@@ -90,6 +94,11 @@ async fn over_rest(system: &System) {
     let (status, _) = send(http.delete(format!("{url}/second"))).await;
     assert_eq!(status, 200);
     system.api.wait_gone("widget", "second").await;
+    let described = format!("{}/openapi.json", system.api.address);
+    let (status, document) = send(http.get(&described)).await;
+    let write = &document["paths"]["/v1/projects/{project}/widgets/{name}"]["put"];
+    assert_eq!((status, write["operationId"].is_string()), (200, true), "{document}");
+    assert_eq!(http.get(&described).send().await.unwrap().status(), 401);
 }
 
 #[tokio::test(flavor = "multi_thread")]

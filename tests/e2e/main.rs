@@ -5,7 +5,7 @@ mod adoption;
 mod api_surface;
 mod apply;
 mod benchmark;
-mod calls;
+mod cluster_calls;
 mod crashes;
 mod deletion;
 mod drift;

@@ -1,6 +1,6 @@
 //! REST and gRPC give the same answers and errors, method by method.
 
-mod calls;
+mod cases;
 
 use prost::Message;
 use prost::bytes::Bytes;
@@ -12,7 +12,7 @@ use threeport::json::dynamic_to_json;
 use tonic::{Code, Status};
 use tonic_types::StatusExt;
 
-use self::calls::{Call, of_objects, of_workloads};
+use self::cases::{Call, of_objects, of_workloads};
 use crate::system::*;
 
 /// An answer with what is new at every call taken out, or an error.

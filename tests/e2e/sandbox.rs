@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use crate::up::Home;
+use crate::system::*;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_sandbox_comes_up_takes_an_application_and_goes_without_a_trace() {

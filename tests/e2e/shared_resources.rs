@@ -5,20 +5,10 @@ use serde_json::{Value, json};
 use crate::system::*;
 
 fn custom(tag: &str) -> String {
+    let basket = resource_definition(&format!("lost-{tag}.example.com"), "Basket", "baskets");
     format!(
         "
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{name: baskets.lost-{tag}.example.com}}
-spec:
-  group: lost-{tag}.example.com
-  scope: Namespaced
-  names: {{kind: Basket, plural: baskets, singular: basket}}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema: {{openAPIV3Schema: {{type: object, properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}}}}}
+{basket}
 ---
 apiVersion: lost-{tag}.example.com/v1
 kind: Basket
@@ -111,10 +101,7 @@ async fn what_somebody_puts_into_a_namespace_stays_also_of_a_kind_that_has_just_
 
     let kinds = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions";
     let name = format!("guests.{group}");
-    let kind = json!({ "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition", "metadata": { "name": name },
-        "spec": { "group": group, "scope": "Namespaced", "names": { "kind": "Guest", "plural": "guests" },
-            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": { "type": "object" } } }] } });
-    system.cluster.create(kinds, &kind).await;
+    system.cluster.create(kinds, &resource_definition(&group, "Guest", "guests")).await;
     let guests = format!("/apis/{group}/v1/namespaces/{namespace}/guests");
     let is_served = async || system.cluster.get(&guests).await.map(drop).ok_or_else(|| "it isn't".to_owned());
     eventually("the kind is served", MINUTE, is_served).await;

@@ -4,64 +4,10 @@ use std::fs;
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use cli::local::directories;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tempfile::TempDir;
 
 use crate::system::*;
-
-/// A user's home, with nothing in it.
-pub struct Home {
-    pub folder: TempDir,
-    pub tptctl: Tptctl,
-}
-
-impl Home {
-    pub fn new() -> Self {
-        let folder = directories::scratch().unwrap();
-        let path = |name: &str| folder.path().join(name).to_string_lossy().into_owned();
-        let tptctl = Tptctl::without_context(folder.path())
-            .with("THREEPORT_HOME", &path("planes"))
-            .with("THREEPORT_CONFIG", &path("config.yaml"));
-        Self { folder, tptctl }
-    }
-
-    /// Processes that were started for this home, as id and command line.
-    pub fn processes(&self) -> Vec<(i32, String)> {
-        let planes = self.folder.path().join("planes").to_string_lossy().into_owned();
-        let mut found = Vec::new();
-        for entry in fs::read_dir("/proc").unwrap().flatten() {
-            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-            let command = fs::read(entry.path().join("cmdline")).unwrap_or_default();
-            let command = String::from_utf8_lossy(&command).replace('\0', " ");
-            let directory = fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-            // They come and go with connections, and end with their server.
-            let is_backend = command.starts_with("postgres: ");
-            if command.contains(&planes) || (directory.starts_with(&planes) && !is_backend) {
-                found.push((id, command));
-            }
-        }
-        found.sort();
-        found
-    }
-
-    pub async fn is_empty(&self) {
-        eventually("all its processes are gone", MINUTE, async || {
-            let left = self.processes();
-            when(left.is_empty(), format!("{left:#?}"))
-        })
-        .await;
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        for (id, _) in self.processes() {
-            let _ = kill(Pid::from_raw(id), Signal::SIGKILL);
-        }
-    }
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn up_is_idempotent_restarts_what_crashes_and_down_leaves_nothing() {
@@ -79,6 +25,12 @@ async fn up_is_idempotent_restarts_what_crashes_and_down_leaves_nothing() {
 
     // What crashes comes again.
     let server = before.iter().find(|(_, command)| command.contains("threeport-api-server")).expect("it runs");
+    kill(Pid::from_raw(server.0), Signal::SIGSTOP).unwrap();
+    eventually("status complains", MINUTE, async || {
+        let status = home.tptctl.run(&["status"]).await;
+        when(status.code == 1 && status.stderr.contains("api-server"), format!("{status:?}"))
+    })
+    .await;
     kill(Pid::from_raw(server.0), Signal::SIGKILL).unwrap();
     let definition = definition("kept", &config_map("settings", "a", "b"));
     eventually("the API server answers again", MINUTE, async || {

@@ -43,13 +43,14 @@ async fn old_status_changes_go_and_watchers_are_told() {
 async fn tombstones_outlive_whoever_may_be_late_and_receipts_are_history() {
     let world = World::new().await;
     let sql = world.sql().await;
-    let aged = "INSERT INTO tombstones (object_id, kind, project, name, deleted_at)
-                SELECT gen_random_uuid(), 'workload', 'p', 'days-' || days, now() - days * interval '1 day'
-                FROM UNNEST(ARRAY[0, 29, 31]) days";
-    sql.execute(aged, &[]).await.unwrap();
-    let receipts = aged.replace("tombstones", "receipts").replace("deleted_at", "left_behind, at");
-    let receipts = receipts.replace("days, now()", "days, '{}', now()").replace("31]", "31, 4000]");
-    sql.execute(&receipts, &[]).await.unwrap();
+    let tombstones = "INSERT INTO tombstones (object_id, kind, project, name, deleted_at)
+                      SELECT gen_random_uuid(), 'workload', 'p', 'days-' || days, now() - days * interval '1 day'
+                      FROM UNNEST(ARRAY[0, 29, 31]) days";
+    sql.execute(tombstones, &[]).await.unwrap();
+    let receipts = "INSERT INTO receipts (object_id, kind, project, name, left_behind, at)
+                    SELECT gen_random_uuid(), 'workload', 'p', 'days-' || days, '{}', now() - days * interval '1 day'
+                    FROM UNNEST(ARRAY[0, 29, 31, 4000]) days";
+    sql.execute(receipts, &[]).await.unwrap();
     world.store.enforce(&Retention::default()).await.unwrap();
     let names = async |table: &str| -> Vec<String> {
         let rows = sql.query(&format!("SELECT name FROM {table} ORDER BY name"), &[]).await.unwrap();

@@ -45,6 +45,23 @@ spec:
     )
 }
 
+/// Defines a namespaced kind of resource.
+pub fn resource_definition(group: &str, kind: &str, plural: &str) -> Value {
+    let schema = json!({ "type": "object", "properties": {
+        "spec": { "type": "object", "properties": { "size": { "type": "integer" } } } } });
+    json!({
+        "apiVersion": "apiextensions.k8s.io/v1",
+        "kind": "CustomResourceDefinition",
+        "metadata": { "name": format!("{plural}.{group}") },
+        "spec": {
+            "group": group,
+            "scope": "Namespaced",
+            "names": { "kind": kind, "plural": plural },
+            "versions": [{ "name": "v1", "served": true, "storage": true, "schema": { "openAPIV3Schema": schema } }],
+        },
+    })
+}
+
 /// Manifests as one.
 pub fn manifests(parts: &[&str]) -> String {
     parts.join("---\n")

@@ -1,6 +1,5 @@
 //! `tptctl up`: a control plane on this machine.
 
-use std::fs::File;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
@@ -10,7 +9,7 @@ use threeport_sdk::Client;
 use threeport_sdk::context::{Context, Contexts};
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::local::instance::{Instance, Settings};
+use crate::local::instance::{Instance, Settings, Turn};
 use crate::local::launcher::{self, Launched};
 use crate::local::state::State;
 use crate::local::{Progress, given, sandbox, services};
@@ -135,10 +134,10 @@ impl Up {
 }
 
 /// Waits until nobody else is starting it.
-async fn turn(instance: &Instance, session: &Session) -> Result<File> {
+async fn turn(instance: &Instance, session: &Session) -> Result<Turn> {
     let mut is_told = false;
     loop {
-        if let Some(turn) = instance.try_lock_start()? {
+        if let Some(turn) = instance.try_take_turn()? {
             return Ok(turn);
         }
         if !std::mem::replace(&mut is_told, true) {

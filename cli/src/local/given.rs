@@ -10,6 +10,8 @@ use tokio_postgres::config::Host;
 use super::instance::Settings;
 
 const LIMIT: Duration = Duration::from_secs(5);
+/// A database that sleeps until somebody connects takes longer.
+const DATABASE_LIMIT: Duration = Duration::from_secs(15);
 const NATS_PORT: u16 = 4222;
 
 /// Asks them: one that isn't there is told at once, not by whoever needs it first.
@@ -68,10 +70,11 @@ async fn check_postgres(url: &str) -> Result<()> {
     });
     let named = format!("the database at {}", hosts.collect::<Vec<_>>().join(", "));
     let advice = "start it, or leave --database-url out to have one started";
-    match tokio::time::timeout(LIMIT, config.connect(tokio_postgres::NoTls)).await {
+    let limit = config.get_connect_timeout().copied().unwrap_or_default().max(DATABASE_LIMIT);
+    match tokio::time::timeout(limit, config.connect(tokio_postgres::NoTls)).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => bail!("{named} can't be used: {}; {advice}", cause(&error)),
-        Err(_) => bail!("{named} can't be used: no answer within {} s; {advice}", LIMIT.as_secs()),
+        Err(_) => bail!("{named} can't be used: no answer within {} s; {advice}", limit.as_secs()),
     }
 }
 

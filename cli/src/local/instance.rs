@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -34,6 +35,21 @@ pub struct Settings {
     pub ports: BTreeMap<String, u16>,
     /// Our own programs, with a stamp that tells when they were replaced.
     pub programs: BTreeMap<PathBuf, String>,
+}
+
+/// The right to start a control plane, held until it is dropped.
+#[derive(Debug)]
+pub struct Turn {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_file(&self.path);
+        // The folder of all control planes goes with the last one.
+        let _ = self.path.parent().map(std::fs::remove_dir);
+    }
 }
 
 impl Settings {
@@ -118,10 +134,17 @@ impl Instance {
         lock(&self.directory.join(".lock"))
     }
 
-    /// The lock that whoever starts it holds meanwhile; none if somebody does.
-    pub fn try_lock_start(&self) -> Result<Option<File>> {
-        directories::create(&self.directory)?;
-        lock(&self.directory.join(".starting"))
+    /// The turn of whoever starts it; none if somebody has it. It lies beside the folder, which a failed start removes.
+    pub fn try_take_turn(&self) -> Result<Option<Turn>> {
+        let path = self.sibling("starting");
+        path.parent().map_or(Ok(()), directories::create)?;
+        let Some(file) = lock(&path)? else { return Ok(None) };
+        // Who had it before may have removed the file between our opening and our locking: then ours is nobody's.
+        let is_current = match (file.metadata(), std::fs::metadata(&path)) {
+            (Ok(ours), Ok(current)) => ours.ino() == current.ino(),
+            _ => false,
+        };
+        Ok(is_current.then_some(Turn { path, _file: file }))
     }
 
     /// Whether a supervisor lives.
@@ -143,14 +166,26 @@ impl Instance {
         remove_folder(&self.kept_logs())
     }
 
-    /// A name that no control plane has.
     fn kept_logs(&self) -> PathBuf {
-        self.directory.with_file_name(format!("{}.failed", self.name))
+        self.sibling("failed")
+    }
+
+    /// Beside its folder, with a name that no control plane has.
+    fn sibling(&self, suffix: &str) -> PathBuf {
+        self.directory.with_file_name(format!("{}.{suffix}", self.name))
     }
 
     /// Removes all that it has stored.
     pub fn remove(&self) -> Result<()> {
-        remove_folder(&self.directory)?;
+        // Out of the way in one step: a start that follows must not find half of it.
+        let leaving = self.sibling("leaving");
+        remove_folder(&leaving)?;
+        match std::fs::rename(&self.directory, &leaving) {
+            Err(error) if error.kind() != std::io::ErrorKind::NotFound => {
+                return Err(error).with_context(|| format!("removing {}", self.directory.display()));
+            }
+            _ => remove_folder(&leaving)?,
+        }
         // The folder of all control planes goes with the last one.
         if let Some(home) = self.directory.parent() {
             let _ = std::fs::remove_dir(home);
@@ -199,6 +234,20 @@ mod tests {
         let moved = Settings { ports: BTreeMap::from([("nats".into(), 4222)]), ..running.clone() };
         assert!(!running.differs_from(&moved));
         assert!(running.differs_from(&Settings::default()));
+    }
+
+    #[test]
+    fn a_turn_outlives_the_folder() {
+        let home = tempfile::tempdir().unwrap();
+        let directory = home.path().join("planes/a");
+        let instance = Instance { name: "a".into(), directory: directory.clone() };
+        let turn = instance.try_take_turn().unwrap().unwrap();
+        instance.save(&Settings::default()).unwrap();
+        instance.remove().unwrap();
+        assert!(!directory.exists() && instance.try_take_turn().unwrap().is_none());
+        drop(turn);
+        assert_eq!(std::fs::read_dir(home.path()).unwrap().count(), 0);
+        assert!(instance.try_take_turn().unwrap().is_some());
     }
 
     #[test]

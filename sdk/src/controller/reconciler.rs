@@ -23,11 +23,9 @@ pub trait Reconciler: Send + Sync + 'static {
     /// Makes the object so and reports its status.
     fn reconcile(&self, context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send;
 
-    /// Removes what was made for an object being deleted; [`Next::Done`] says that everything is proved gone. To be written
-    /// by whoever makes something outside the control plane: what an object owns goes before it.
-    fn cleanup(&self, _context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send {
-        std::future::ready(Ok(Next::Done))
-    }
+    /// Removes what was made outside the control plane for an object being deleted; [`Next::Done`] says that everything
+    /// is proved gone. What the object owns has gone before it.
+    fn cleanup(&self, context: &mut Context<Self::Object>) -> impl Future<Output = Result<Next, Error>> + Send;
 
     /// What the object's work depends on, such as a cluster: objects of one gate share a cap, so that one dead cluster
     /// can't hold all slots. None for no cap.
