@@ -36,7 +36,8 @@ pub mod log;
 pub mod mask;
 pub mod next_look;
 pub mod nudges;
-pub mod page;
+pub mod orphan;
+mod page;
 pub mod pins;
 pub mod plan;
 pub mod read;
@@ -98,6 +99,8 @@ pub struct Cause {
 #[derive(Clone)]
 pub struct Store {
     pool: Pool,
+    /// For leases alone: they must be renewed however many requests wait for the pool.
+    lease_pool: Pool,
     /// The kinds in force; replaced whole when an `ObjectKind` is written.
     registry: Arc<ArcSwap<Registry>>,
     /// What the kinds in force were read from.
@@ -111,9 +114,10 @@ pub struct Store {
 }
 
 impl Store {
-    pub fn new(pool: Pool, secrets: Keyring) -> Self {
+    pub fn new(pool: Pool, lease_pool: Pool, secrets: Keyring) -> Self {
         Self {
             pool,
+            lease_pool,
             registry: Arc::new(ArcSwap::from_pointee(Registry::built_in().clone())),
             kinds_read: Arc::default(),
             secrets: Arc::new(secrets),

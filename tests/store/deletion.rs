@@ -3,7 +3,7 @@
 use api_server::error::Error;
 use futures::future::join;
 use serde_json::json;
-use threeport::v1::{DeleteManyRequest, ObjectReference};
+use threeport::v1::{DeleteManyRequest, EventsRequest, ObjectReference};
 
 use crate::fixture::{Fixture, cause, definition, deletion, instance, manifest, meta, object, project, runtime};
 
@@ -183,6 +183,9 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
             "INSERT INTO inventory (instance_id, runtime_id, api_version, kind, namespace, name, retained)
              SELECT i.id, r.id, 'v1', 'PersistentVolumeClaim', 'web', 'data', true FROM objects i, objects r
              WHERE i.name = 'web-1' AND r.name = 'local';
+             INSERT INTO inventory (instance_id, runtime_id, api_version, kind, namespace, name, retained)
+             SELECT i.id, r.id, 'v1', 'ConfigMap', 'web', 'settings', false FROM objects i, objects r
+             WHERE i.name = 'web-1' AND r.name = 'local';
              INSERT INTO shared_resources (runtime_id, kind, name, made_by_us, project)
              SELECT id, 'Namespace', 'web', true, 'default' FROM objects WHERE name = 'local';
              INSERT INTO shared_resource_users (runtime_id, kind, name, instance_id)
@@ -197,10 +200,15 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
     assert_eq!(response.retained[0].resource.as_ref().unwrap().name, "data");
     assert_eq!(response.retained[0].runtime, "default/local");
     (request.validate_only, request.orphan) = (false, true);
-    fixture.store.delete(request, &cause()).await.unwrap();
+    let response = fixture.store.delete(request, &cause()).await.unwrap();
+    assert_eq!(response.retained.len(), 2, "what isn't marked stays too: nobody looks for it");
     assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE name = 'web-1'").await, 0);
     assert_eq!(fixture.count("SELECT count(*) FROM tombstones").await, 0);
     assert_eq!(fixture.count("SELECT count(*) FROM shared_resources").await, 0, "anyone may have the namespace");
     let receipt = "SELECT jsonb_array_length(left_behind -> 'resources')::bigint FROM receipts";
-    assert_eq!(fixture.count(receipt).await, 1);
+    assert_eq!(fixture.count(receipt).await, 2);
+    let request = EventsRequest { kind: "workload-instance".into(), name: "web-1".into(), ..Default::default() };
+    let events = fixture.store.events(request).await.unwrap().events;
+    assert_eq!(events[0].reason, "Orphaned");
+    assert!(events[0].note.contains("ConfigMap `web/settings` on default/local"), "{events:?}");
 }

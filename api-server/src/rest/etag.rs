@@ -1,7 +1,7 @@
 //! The etag of single objects, and If-Match as the etag that a write demands.
 
-use http::HeaderMap;
-use http::header::IF_MATCH;
+use http::header::{IF_MATCH, IF_NONE_MATCH};
+use http::{HeaderMap, Method};
 use prost_reflect::{DynamicMessage, Kind as FieldKind, ReflectMessage, Value};
 use threeport::json::{Violation, invalid};
 use tonic::Status;
@@ -24,16 +24,19 @@ fn text_at(message: &DynamicMessage, path: &[&str]) -> Option<String> {
 /// Writes If-Match into the request; says whether there was one.
 ///
 /// # Errors
-/// When it isn't one strong etag, contradicts the request, or the method takes none.
-pub fn demand(headers: &HeaderMap, request: &mut DynamicMessage) -> Result<bool, Status> {
+/// When it isn't one strong etag, contradicts the request, or the method takes none; and for If-None-Match on a write.
+pub fn demand(method: &Method, headers: &HeaderMap, request: &mut DynamicMessage) -> Result<bool, Status> {
+    if method != Method::GET && headers.contains_key(IF_NONE_MATCH) {
+        let why = "writes don't take it; a POST creates, and refuses what exists";
+        return Err(invalid(&[Violation::new("If-None-Match", why)]));
+    }
     let Some(header) = headers.get(IF_MATCH) else { return Ok(false) };
     let refuse = |description: &str| invalid(&[Violation::new("If-Match", description)]);
     let text = header.to_str().unwrap_or_default().trim();
-    if text == "*" {
-        return Ok(false);
-    }
-    let etag = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|etag| !etag.contains('"'));
-    let etag = etag.ok_or_else(|| refuse("must be one etag in quotes, as the ETag header gave it"))?;
+    let quoted = text.strip_prefix('"').and_then(|text| text.strip_suffix('"')).filter(|etag| !etag.contains('"'));
+    let etag = quoted
+        .or((text == "*").then_some(text))
+        .ok_or_else(|| refuse("must be one etag in quotes, as the ETag header gave it"))?;
     let path: &[&str] =
         if request.descriptor().get_field_by_name("etag").is_some() { &["etag"] } else { &["object", "meta", "etag"] };
     match set(request, path, etag) {
@@ -78,15 +81,20 @@ mod tests {
     #[test]
     fn if_match_becomes_the_etag_of_a_write() {
         let mut delete = DynamicMessage::new(descriptor::<v1::DeleteRequest>());
-        assert!(demand(&with("\"a.1\""), &mut delete).unwrap());
+        assert!(demand(&Method::PUT, &with("\"a.1\""), &mut delete).unwrap());
         assert_eq!(dynamic_to_json(&delete), serde_json::json!({ "etag": "a.1" }));
-        assert!(demand(&with("\"a.2\""), &mut delete).unwrap_err().message().contains("differs"));
+        assert!(demand(&Method::PUT, &with("\"a.2\""), &mut delete).unwrap_err().message().contains("differs"));
         let mut apply = DynamicMessage::new(descriptor::<v1::ApplyWorkloadRequest>());
-        assert!(demand(&with("\"a.1\""), &mut apply).unwrap());
+        assert!(demand(&Method::PUT, &with("\"a.1\""), &mut apply).unwrap());
         assert_eq!(of_answer(&apply), "a.1");
         let mut get = DynamicMessage::new(descriptor::<v1::GetRequest>());
-        assert!(demand(&with("\"a.1\""), &mut get).unwrap_err().message().contains("takes none"));
-        assert!(demand(&with("W/\"a\""), &mut get).unwrap_err().message().contains("one etag in quotes"));
-        assert!(!demand(&with("*"), &mut get).unwrap());
+        assert!(demand(&Method::PUT, &with("\"a.1\""), &mut get).unwrap_err().message().contains("takes none"));
+        assert!(demand(&Method::PUT, &with("W/\"a\""), &mut get).unwrap_err().message().contains("one etag in quotes"));
+        let mut any = DynamicMessage::new(descriptor::<v1::DeleteRequest>());
+        assert!(demand(&Method::DELETE, &with("*"), &mut any).unwrap());
+        assert_eq!(dynamic_to_json(&any), serde_json::json!({ "etag": "*" }));
+        let absent = HeaderMap::from_iter([(IF_NONE_MATCH, HeaderValue::from_static("*"))]);
+        assert!(demand(&Method::PUT, &absent, &mut any).unwrap_err().message().contains("POST creates"));
+        assert!(!demand(&Method::GET, &absent, &mut get).unwrap());
     }
 }

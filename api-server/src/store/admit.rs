@@ -58,15 +58,25 @@ pub struct Input {
 /// What no two objects share.
 pub type Key = (String, String, String);
 
+/// What a request asks to be written, as far as it makes sense.
+#[derive(Clone, Debug, Default)]
+pub struct Admitted {
+    pub inputs: Vec<Input>,
+    /// What is wrong with the others: said together with what is found wrong with the inputs later.
+    pub violations: Vec<Violation>,
+    /// The others.
+    pub failed: HashSet<Key>,
+}
+
 impl Input {
     pub fn key(&self) -> Key {
         (self.kind.name.clone(), self.meta.project.clone(), self.meta.name.clone())
     }
 }
 
-/// Turns a request's objects into inputs, or says all that is wrong with them.
-pub fn admit(registry: &Registry, objects: Vec<v1::Object>, mode: &Mode, author: &Author) -> Result<Vec<Input>> {
-    let (total, mut violations, mut inputs, mut seen) = (objects.len(), Vec::new(), Vec::new(), HashSet::new());
+/// Turns a request's objects into inputs, and says all that is wrong with those that can't be one.
+pub fn admit(registry: &Registry, objects: Vec<v1::Object>, mode: &Mode, author: &Author) -> Result<Admitted> {
+    let (total, mut admitted, mut seen) = (objects.len(), Admitted::default(), HashSet::new());
     if total > MAX_OBJECTS {
         let much = format!("{total} objects are more than the {MAX_OBJECTS} that one request may write; split it");
         return Err(Error::invalid("objects", much));
@@ -78,7 +88,7 @@ pub fn admit(registry: &Registry, objects: Vec<v1::Object>, mode: &Mode, author:
                 return Err(Error::UnknownKind(object.kind.replace('\0', "")));
             }
             let unknown = format!("unknown kind `{}`; `tptctl kinds` lists them", object.kind.replace('\0', ""));
-            violations.push(Violation::new(format!("{place}kind"), unknown));
+            admitted.violations.push(Violation::new(format!("{place}kind"), unknown));
             continue;
         };
         let input = Input {
@@ -89,19 +99,23 @@ pub fn admit(registry: &Registry, objects: Vec<v1::Object>, mode: &Mode, author:
             meta: object.meta.unwrap_or_default(),
             spec: object.spec.map_or_else(|| Value::Object(serde_json::Map::new()), from_struct),
         };
-        check(&input, &mut violations);
+        let violations = check(&input);
         if !seen.insert(input.key()) {
             let twice = format!("{} `{}` is named twice in this request", input.kind.name, input.meta.name);
-            violations.push(Violation::new(format!("{}meta.name", input.place), twice));
+            admitted.violations.push(Violation::new(format!("{}meta.name", input.place), twice));
+        } else if violations.is_empty() {
+            admitted.inputs.push(input);
+        } else {
+            admitted.failed.insert(input.key());
         }
-        inputs.push(input);
+        admitted.violations.extend(violations);
     }
-    if violations.is_empty() { Ok(inputs) } else { Err(Error::Invalid(violations)) }
+    Ok(admitted)
 }
 
-/// Checks the meta and the size of one object.
-pub fn check(input: &Input, violations: &mut Vec<Violation>) {
-    let (place, meta) = (format!("{}meta", input.place), &input.meta);
+/// What is wrong with the meta and the size of one object.
+pub fn check(input: &Input) -> Vec<Violation> {
+    let (place, meta, mut violations) = (format!("{}meta", input.place), &input.meta, Vec::new());
     let mut refuse = |field: &str, why: String| violations.push(Violation::new(join(&place, field), why));
     if !is_label(&meta.name) {
         refuse("name", dns_label_wanted(&meta.name));
@@ -122,14 +136,15 @@ pub fn check(input: &Input, violations: &mut Vec<Violation>) {
     if meta.shared_with.len() > MAX_ENTRIES {
         refuse("shared_with", format!("at most {MAX_ENTRIES} projects, or `*` for all"));
     }
-    check_entries(&meta.labels, &join(&place, "labels"), MAX_LABEL, violations);
-    check_entries(&meta.annotations, &join(&place, "annotations"), MAX_ANNOTATION, violations);
-    check_nul(&input.spec, &format!("{}spec", input.place), violations);
+    check_entries(&meta.labels, &join(&place, "labels"), MAX_LABEL, &mut violations);
+    check_entries(&meta.annotations, &join(&place, "annotations"), MAX_ANNOTATION, &mut violations);
+    check_nul(&input.spec, &format!("{}spec", input.place), &mut violations);
     let size = input.spec.to_string().len();
     if size > MAX_SPEC {
         let much = format!("{size} bytes of JSON are more than the {MAX_SPEC} that a spec may have");
         violations.push(Violation::new(format!("{}spec", input.place), much));
     }
+    violations
 }
 
 fn check_entries(entries: &HashMap<String, String>, place: &str, longest: usize, violations: &mut Vec<Violation>) {
@@ -176,9 +191,9 @@ mod tests {
             object("workload", "default", "c"),
             object("w", "default", "c"),
         ];
-        let error = admit(Registry::built_in(), objects, &Mode::Apply, &Author::User).unwrap_err();
-        let Error::Invalid(violations) = error else { panic!("{error}") };
-        let fields = violations.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>();
+        let admitted = admit(Registry::built_in(), objects, &Mode::Apply, &Author::User).unwrap();
+        assert_eq!(admitted.inputs.iter().map(|input| input.meta.name.as_str()).collect::<Vec<_>>(), ["c"]);
+        let fields = admitted.violations.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>();
         assert_eq!(
             fields,
             ["objects[0].meta.name", "objects[1].kind", "objects[2].meta.project", "objects[4].meta.name"]

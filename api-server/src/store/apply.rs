@@ -8,7 +8,7 @@ use threeport::object::Object;
 use threeport::registry::Registry;
 use threeport::v1;
 
-use super::admit::{Author, Input, Mode, admit};
+use super::admit::{Admitted, Author, Mode, admit};
 use super::plan::Plan;
 use super::requests::Ticket;
 use super::{Cause, Effects, Store, effects};
@@ -27,7 +27,7 @@ pub struct WriteOptions {
 struct Job {
     store: Store,
     registry: Arc<Registry>,
-    inputs: Vec<Input>,
+    admitted: Admitted,
     ticket: Ticket,
     cause: Cause,
     commits: bool,
@@ -76,9 +76,9 @@ impl Store {
         let request_id = if commits { options.request_id.as_str() } else { "" };
         let ticket = Ticket::new(&self.secrets, cause, request_id, &format!("{mode:?}"), &request)?;
         let registry = self.registry_for(&request.objects).await?;
-        let inputs = admit(&registry, std::mem::take(&mut request.objects), &mode, &Author::User)?;
-        let writes_kinds = inputs.iter().any(|input| input.kind.name == v1::ObjectKind::KIND);
-        let job = Arc::new(Job { store: self.clone(), registry, inputs, ticket, cause: cause.clone(), commits });
+        let admitted = admit(&registry, std::mem::take(&mut request.objects), &mode, &Author::User)?;
+        let writes_kinds = admitted.inputs.iter().any(|input| input.kind.name == v1::ObjectKind::KIND);
+        let job = Arc::new(Job { store: self.clone(), registry, admitted, ticket, cause: cause.clone(), commits });
         let response = self
             .transact(commits, |tx| {
                 let job = Arc::clone(&job);
@@ -126,7 +126,7 @@ impl Job {
         }
         let mut plan = Plan::new(&self.store, tx, Arc::clone(&self.registry));
         let mut effects = Effects::default();
-        plan.add(self.inputs.clone()).await?;
+        plan.add(self.admitted.clone()).await?;
         let kinds = plan.check_kinds().await?;
         let targets = plan.resolve().await?;
         plan.check_uses(&targets).await?;
@@ -137,7 +137,7 @@ impl Job {
         if self.commits && !effects.is_empty() {
             effects::settle(tx, &self.cause, effects).await?;
         }
-        let response = v1::ApplyResponse { results: plan.results(&self.inputs, &rows).await? };
+        let response = v1::ApplyResponse { results: plan.results(&self.admitted.inputs, &rows).await? };
         self.ticket.remember(tx, &response).await?;
         Ok(response)
     }

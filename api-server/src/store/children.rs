@@ -29,9 +29,9 @@ impl Store {
             meta.etag.clear();
         }
         let author = Author::Controller(owner.id, controller.to_owned());
-        let inputs = admit(&self.registry(), objects, &Mode::Apply, &author)?;
+        let admitted = admit(&self.registry(), objects, &Mode::Apply, &author)?;
         let mut plan = Plan::new(self, tx, self.registry());
-        plan.add(inputs).await?;
+        plan.add(admitted).await?;
         let targets = plan.resolve().await?;
         plan.check_uses(&targets).await?;
         plan.verdict()?;

@@ -12,6 +12,8 @@ use crate::error::{Error, Result};
 
 /// 8 to 16 connections are best on two cores; more only queue inside the database.
 const POOL_SIZE: usize = 16;
+/// Each replica renews once a second, in one statement.
+const LEASE_POOL_SIZE: usize = 1;
 /// How long a request waits for a connection before it is told to retry.
 const WAIT: Duration = Duration::from_secs(10);
 /// How long a database may leave unanswered what was sent to it.
@@ -42,14 +44,7 @@ impl Store {
         for (name, value) in PLANNING {
             set(&mut config, name, value);
         }
-        let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        let timeouts = Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) };
-        let pool = Pool::builder(Manager::from_config(config, NoTls, recycling))
-            .config(PoolConfig { max_size: POOL_SIZE, timeouts, ..PoolConfig::default() })
-            .runtime(Runtime::Tokio1)
-            .build()
-            .map_err(|error| Error::Configuration(format!("invalid pool: {error}")))?;
-        Ok(Self::new(pool, secrets))
+        Ok(Self::new(pool(config.clone(), POOL_SIZE)?, pool(config, LEASE_POOL_SIZE)?, secrets))
     }
 
     /// Brings the schema up to date. Any number of servers may start at once: a row's lock lets one through at a time, and
@@ -108,6 +103,16 @@ impl Store {
         self.pool.get().await?.batch_execute("").await?;
         Ok(())
     }
+}
+
+fn pool(config: tokio_postgres::Config, max_size: usize) -> Result<Pool> {
+    let recycling = ManagerConfig { recycling_method: RecyclingMethod::Fast };
+    let timeouts = Timeouts { wait: Some(WAIT), create: Some(WAIT), recycle: Some(WAIT) };
+    Pool::builder(Manager::from_config(config, NoTls, recycling))
+        .config(PoolConfig { max_size, timeouts, ..PoolConfig::default() })
+        .runtime(Runtime::Tokio1)
+        .build()
+        .map_err(|error| Error::Configuration(format!("invalid pool: {error}")))
 }
 
 /// A database that is gone without a word is given up, and so is a statement without an end.

@@ -1,11 +1,11 @@
 //! Deletions that users ask for.
 
-use std::collections::BTreeSet;
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use deadpool_postgres::Transaction;
 use futures::FutureExt;
-use serde_json::json;
+use threeport::json::Violation;
 use threeport::kind::Kind;
 use threeport::object::Object;
 use threeport::v1::{
@@ -14,10 +14,10 @@ use threeport::v1::{
 use uuid::Uuid;
 
 use super::admit::MAX_OBJECTS;
-use super::delete::{self, Remains};
+use super::delete;
 use super::homes::{self, Residents};
 use super::requests::Ticket;
-use super::{Cause, Effects, Row, Store, effects, read, shared, statement};
+use super::{Cause, Effects, Row, Store, effects, orphan, read, statement};
 use crate::error::{Error, Result};
 
 /// Objects that are asked to go together.
@@ -55,6 +55,10 @@ impl Store {
         }
         let request_id = if request.validate_only { "" } else { request.request_id.as_str() };
         let ticket = Ticket::new(&self.secrets, cause, request_id, "delete-many", &request)?;
+        let violations = violations(&request.objects);
+        if !violations.is_empty() {
+            return Err(Error::Invalid(violations));
+        }
         let mut roots = Vec::new();
         for reference in std::mem::take(&mut request.objects) {
             let kind = self.kind(&reference.kind).await?;
@@ -91,24 +95,27 @@ impl Job {
         if let Some(answer) = self.ticket.recall(tx).await? {
             return Ok(answer);
         }
-        let (found, not_found) = self.find(tx).await?;
+        let (found, mut not_found) = self.find(tx).await?;
         let closure = delete::lock_closure(tx, &found.iter().map(|(_, id)| *id).collect::<Vec<_>>()).await?;
         let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
         for (root, id) in &found {
-            // It may have gone while the lock was waited for.
-            let row = closure.iter().find(|row| row.id == *id);
-            self.check(tx, row.ok_or_else(|| read::not_found(&root.kind, &root.reference.name))?, root, &ids).await?;
+            match closure.iter().find(|row| row.id == *id) {
+                Some(row) => self.check(tx, row, root, &ids).await?,
+                // It went while the lock was waited for.
+                None => not_found.push(root.reference.clone()),
+            }
         }
+        self.refuse_missing(&not_found)?;
         delete::refuse_if_used(tx, &closure).await?;
         self.refuse_referenced_kinds(tx, &closure).await?;
         let response = DeleteResponse {
             deleted: closure.iter().map(Row::reference).collect(),
-            retained: retained(tx, &closure, self.request.delete_data).await?,
+            retained: retained(tx, &closure, self.request.delete_data, self.request.orphan).await?,
             not_found,
         };
         let mut effects = Effects::default();
         if self.request.orphan {
-            orphan(tx, &closure, &ids, &mut effects).await?;
+            orphan::give_up(tx, &closure, &response.retained, &self.cause.actor, &mut effects).await?;
         } else {
             delete::mark(tx, &closure, self.request.delete_data, &mut effects).await?;
         }
@@ -132,18 +139,22 @@ impl Job {
                 Err(error) => return Err(error),
             }
         }
-        match not_found.as_slice() {
-            [] => {}
-            _ if self.request.ignore_not_found => {}
-            [only] => return Err(Error::NotFound { kind: only.kind.clone(), name: only.name.clone() }),
-            many => return Err(Error::NotThere(many.iter().map(delete::describe).collect())),
-        }
+        self.refuse_missing(&not_found)?;
         Ok((found, not_found))
+    }
+
+    fn refuse_missing(&self, not_found: &[ObjectReference]) -> Result<()> {
+        match not_found {
+            [] => Ok(()),
+            _ if self.request.ignore_not_found => Ok(()),
+            [only] => Err(Error::NotFound { kind: only.kind.clone(), name: only.name.clone() }),
+            many => Err(Error::NotThere(many.iter().map(delete::describe).collect())),
+        }
     }
 
     async fn check(&self, tx: &Transaction<'_>, row: &Row, root: &Root, going: &[Uuid]) -> Result<()> {
         let (kind, name) = (row.kind.clone(), row.full_name());
-        if !root.etag.is_empty() && root.etag != format!("{}.{}", row.id, row.revision) {
+        if !root.etag.is_empty() && !row.has_etag(&root.etag) {
             return Err(Error::Stale { kind, name });
         }
         let residents = if self.request.orphan { Residents::All } else { Residents::Staying };
@@ -164,12 +175,15 @@ impl Job {
         let (registry, _) = crate::kinds::registry_of_sound(&self.store.kinds_with(tx, Vec::new()).await?);
         let stays = |kind: &&Arc<Kind>| !going.iter().any(|row| row.name == kind.name);
         for row in &going {
-            let refers = |kind: &&Arc<Kind>| {
-                let is_owned = || kind.controllers.iter().any(|controller| controller.owns.contains(&row.name));
-                kind.references.iter().any(|reference| reference.kind == row.name) || is_owned()
-            };
-            let users = registry.kinds().filter(stays).filter(refers);
-            let users = users.map(|kind| format!("{} `{}`", row.kind, kind.name)).collect::<Vec<_>>();
+            let users = registry.kinds().filter(stays).filter_map(|kind| {
+                let owner = kind.controllers.iter().find(|controller| controller.owns.contains(&row.name));
+                // Two kinds may own each other: deleting the other first isn't always a way out.
+                let by_owner =
+                    owner.map(|owner| format!(" (its controller `{}` owns some: take it out of `owns`)", owner.name));
+                let refers = by_owner.is_some() || kind.references.iter().any(|reference| reference.kind == row.name);
+                refers.then(|| format!("{} `{}`{}", row.kind, kind.name, by_owner.unwrap_or_default()))
+            });
+            let users = users.collect::<Vec<_>>();
             if !users.is_empty() {
                 return Err(Error::InUse { kind: row.kind.clone(), name: row.name.clone(), users });
             }
@@ -178,16 +192,38 @@ impl Job {
     }
 }
 
-/// What stays in the clusters: claims and what is marked retain.
-async fn retained(tx: &Transaction<'_>, closure: &[Row], delete_data: bool) -> Result<Vec<RetainedResource>> {
-    let keeping = closure.iter().filter(|row| !delete_data && !row.delete_data).map(|row| row.id).collect::<Vec<_>>();
+/// What can't be meant: an id that is none, and one object named twice.
+fn violations(objects: &[ObjectReference]) -> Vec<Violation> {
+    let (mut violations, mut seen) = (Vec::new(), HashSet::new());
+    for (index, object) in objects.iter().enumerate() {
+        let ObjectReference { kind, project, name, id } = object;
+        if !id.is_empty() && Uuid::parse_str(id).is_err() {
+            let wanted = format!("{id:?} is no UUID; leave it out to mean whatever has the name");
+            violations.push(Violation::new(format!("objects[{index}].id"), wanted));
+        }
+        if !seen.insert((kind, project, name)) {
+            let twice = format!("{kind} `{name}` is named twice in this request");
+            violations.push(Violation::new(format!("objects[{index}].name"), twice));
+        }
+    }
+    violations
+}
+
+/// What stays in the clusters: claims and what is marked retain; all there is when nothing is to be looked for.
+async fn retained(
+    tx: &Transaction<'_>,
+    closure: &[Row],
+    delete_data: bool,
+    orphan: bool,
+) -> Result<Vec<RetainedResource>> {
+    let keeping = closure.iter().filter(|row| orphan || (!delete_data && !row.delete_data)).map(|row| row.id).collect::<Vec<_>>();
     let rows = statement::query(
         tx,
         "SELECT i.instance_id, i.api_version, i.kind, i.namespace, i.name,
                 coalesce(r.project || '/' || r.name, i.runtime_id::text) AS runtime
          FROM inventory i LEFT JOIN objects r ON r.id = i.runtime_id
-         WHERE i.instance_id = ANY($1) AND i.retained ORDER BY i.instance_id, i.kind, i.namespace, i.name",
-        &[&keeping],
+         WHERE i.instance_id = ANY($1) AND (i.retained OR $2) ORDER BY i.instance_id, i.kind, i.namespace, i.name",
+        &[&keeping, &orphan],
     )
     .await?;
     let instance = |id: Uuid| closure.iter().find(|row| row.id == id).map(Row::reference);
@@ -204,65 +240,21 @@ async fn retained(tx: &Transaction<'_>, closure: &[Row], delete_data: bool) -> R
     Ok(rows.iter().map(resource).collect())
 }
 
-/// Gives up what can't be reached: the objects go now, with a receipt of what may be left behind and without a tombstone,
-/// which would claim that its absence was proved.
-async fn orphan(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid], effects: &mut Effects) -> Result<()> {
-    refuse_deleting_users(tx, closure, ids).await?;
-    homes::let_go(tx, closure).await?;
-    shared::keep_used(tx, ids).await?;
-    let mut freed = BTreeSet::new();
-    for row in in_order_of_removal(tx, closure).await? {
-        write_receipt(tx, &row).await?;
-        freed.extend(delete::remove(tx, &row, effects, Remains::Receipt).await?);
-    }
-    shared::forget_unused(tx).await?;
-    let freed = freed.into_iter().filter(|id| !ids.contains(id)).collect();
-    delete::collect(tx, freed, effects).await
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Users that are on their way out let an ordinary deletion wait; this one can't.
-async fn refuse_deleting_users(tx: &Transaction<'_>, closure: &[Row], ids: &[Uuid]) -> Result<()> {
-    let sql = "SELECT DISTINCT u.id, u.kind, u.project, u.name FROM object_refs r JOIN objects u ON u.id = r.from_id
-               WHERE r.to_id = ANY($1) AND u.id <> ALL($1) ORDER BY u.kind, u.project, u.name";
-    let rows = statement::query(tx, sql, &[&ids]).await?;
-    if rows.is_empty() {
-        return Ok(());
+    #[test]
+    fn what_can_not_be_meant_is_said_at_once() {
+        let object = |name: &str, id: &str| ObjectReference {
+            kind: "workload".into(),
+            project: "default".into(),
+            name: name.into(),
+            id: id.into(),
+        };
+        let id = Uuid::now_v7().to_string();
+        let found = violations(&[object("a", &id), object("b", "7"), object("a", "")]);
+        let fields = found.iter().map(|violation| violation.field.as_str()).collect::<Vec<_>>();
+        assert_eq!(fields, ["objects[1].id", "objects[2].name"]);
     }
-    let users = rows.iter().map(|row| delete::describe(&read::reference(row))).collect();
-    Err(Error::InUse { kind: closure[0].kind.clone(), name: closure[0].full_name(), users })
-}
-
-/// Children before owners and users before what they use.
-async fn in_order_of_removal(tx: &Transaction<'_>, closure: &[Row]) -> Result<Vec<Row>> {
-    let (mut left, mut order) = (closure.to_vec(), Vec::new());
-    while !left.is_empty() {
-        let mut held = BTreeSet::new();
-        for row in &left {
-            held.extend(row.owner_id);
-            held.extend(delete::targets_of(tx, &[row.id]).await?);
-            held.extend(left.iter().filter(|home| homes::is_home(home, row)).map(|home| home.id));
-        }
-        let (free, rest): (Vec<Row>, Vec<Row>) = left.into_iter().partition(|row| !held.contains(&row.id));
-        if free.is_empty() {
-            return Err(Error::Corrupt(format!("{} objects use each other in a circle", rest.len())));
-        }
-        order.extend(free);
-        left = rest;
-    }
-    Ok(order)
-}
-
-async fn write_receipt(tx: &Transaction<'_>, row: &Row) -> Result<()> {
-    let sql =
-        "SELECT coalesce(jsonb_agg(to_jsonb(i) - 'instance_id' - 'applied_hash' - 'managed_hash' - 'repairs'), '[]')
-                   AS left_behind FROM inventory i WHERE i.instance_id = $1";
-    let left_behind: serde_json::Value = statement::query_one(tx, sql, &[&row.id]).await?.get("left_behind");
-    let receipt = json!({ "resources": left_behind, "status": row.status });
-    statement::execute(
-        tx,
-        "INSERT INTO receipts (object_id, kind, project, name, left_behind) VALUES ($1, $2, $3, $4, $5)",
-        &[&row.id, &row.kind, &row.project, &row.name, &receipt],
-    )
-    .await?;
-    Ok(())
 }

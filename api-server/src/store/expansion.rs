@@ -35,8 +35,13 @@ impl Plan<'_> {
             for child in expanded {
                 let input = self.child(index, child)?;
                 wanted.insert(input.1.key());
-                check(&input.1, &mut self.violations);
-                children.push(input);
+                let violations = check(&input.1);
+                if violations.is_empty() {
+                    children.push(input);
+                } else {
+                    self.failed.insert(input.1.key());
+                    self.violations.extend(violations);
+                }
             }
         }
         self.drop_unwanted(&parents, &wanted).await?;

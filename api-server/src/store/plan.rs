@@ -10,7 +10,7 @@ use threeport::registry::Registry;
 use threeport::v1::ProjectSpec;
 use uuid::Uuid;
 
-use super::admit::{Author, Input, Key, MAX_OBJECTS, Mode};
+use super::admit::{Admitted, Author, Input, Key, MAX_OBJECTS, Mode};
 use super::draft::{Draft, Stored, prepare};
 use super::row::{self, Row};
 use super::{Store, delete, read, statement};
@@ -61,8 +61,11 @@ impl<'a> Plan<'a> {
     }
 
     /// Drafts all inputs and the children that follow from them. The drafts of the inputs come first, in their order.
-    pub async fn add(&mut self, inputs: Vec<Input>) -> Result<()> {
-        let mut level = inputs.into_iter().map(|input| (format!("{}spec", input.place), input)).collect::<Vec<_>>();
+    pub async fn add(&mut self, admitted: Admitted) -> Result<()> {
+        self.violations.extend(admitted.violations);
+        self.failed.extend(admitted.failed);
+        let mut level =
+            admitted.inputs.into_iter().map(|input| (format!("{}spec", input.place), input)).collect::<Vec<_>>();
         while !level.is_empty() {
             let first = self.drafts.len();
             if first + level.len() > MAX_DRAFTS {
@@ -190,8 +193,8 @@ impl<'a> Plan<'a> {
         if let Some(error) = self.trespass(input, spec_place, row).await? {
             return Ok(Some(error));
         }
-        let is_stale = (asks_for.0 && input.meta.etag != format!("{}.{}", row.id, row.revision))
-            || (asks_for.1 && input.meta.revision != row.revision);
+        let is_stale =
+            (asks_for.0 && !row.has_etag(&input.meta.etag)) || (asks_for.1 && input.meta.revision != row.revision);
         Ok(match input.mode {
             _ if row.is_deleting() => Some(Error::BeingDeleted { kind, name }),
             Mode::Create => Some(Error::AlreadyExists { kind, name }),

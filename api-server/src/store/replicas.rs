@@ -44,7 +44,7 @@ impl Store {
 
     /// Whether the replica is alive after this.
     async fn extend(&self, replica: Uuid, identity: &str) -> Result<bool> {
-        let connection = self.pool.get().await?;
+        let connection = self.lease_pool.get().await?;
         let statement = connection
             .prepare_cached(
                 "INSERT INTO replicas AS r (id, identity, expires_at)
@@ -59,7 +59,7 @@ impl Store {
 
     /// The id that labels what this control plane makes.
     pub async fn control_plane_id(&self) -> Result<Uuid> {
-        let connection = self.pool.get().await?;
+        let connection = self.lease_pool.get().await?;
         let statement = connection.prepare_cached("SELECT id FROM control_plane").await?;
         Ok(connection.query_one(&statement, &[]).await?.get(0))
     }

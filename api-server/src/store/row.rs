@@ -64,6 +64,15 @@ impl Row {
         self.deleted_at.is_some()
     }
 
+    /// Whether a write that demands this etag may go on; `*` is that of any object that exists.
+    pub fn has_etag(&self, etag: &str) -> bool {
+        etag == "*" || etag == self.etag()
+    }
+
+    fn etag(&self) -> String {
+        format!("{}.{}", self.id, self.revision)
+    }
+
     /// `project/name`, or the name alone in no project.
     pub fn full_name(&self) -> String {
         if self.project.is_empty() { self.name.clone() } else { format!("{}/{}", self.project, self.name) }
@@ -94,7 +103,7 @@ impl Row {
             created_at: Some(self.created_at.into()),
             updated_at: Some(self.updated_at.into()),
             deleted_at: self.deleted_at.map(Into::into),
-            etag: format!("{}.{}", self.id, self.revision),
+            etag: self.etag(),
             settled: false,
         }
     }

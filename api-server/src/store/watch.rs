@@ -16,6 +16,7 @@ use std::time::Duration;
 use futures::Stream;
 use futures::stream::try_unfold;
 use threeport::v1::{WatchEvent, WatchRequest, WatchResponse};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
@@ -31,16 +32,34 @@ const MAX_WATCHERS: usize = 2000;
 const BOOKMARK: Duration = Duration::from_secs(5);
 /// Commits looked at before others get their turn.
 const PAGE: usize = 256;
+/// Watchers that may ask the database at the same time; the others wait, so that requests find connections.
+const ASKING: usize = 4;
 
 /// What this process knows of the log's end.
-#[derive(Default)]
 pub struct Live {
     ring: Ring,
     watchers: AtomicUsize,
+    asking: Semaphore,
     closing: CancellationToken,
 }
 
+impl Default for Live {
+    fn default() -> Self {
+        Self {
+            ring: Ring::default(),
+            watchers: AtomicUsize::default(),
+            asking: Semaphore::new(ASKING),
+            closing: CancellationToken::new(),
+        }
+    }
+}
+
 impl Live {
+    /// Waits for a turn to ask the database.
+    async fn turn(&self) -> SemaphorePermit<'_> {
+        self.asking.acquire().await.expect("the semaphore is never closed")
+    }
+
     /// Ends all watches.
     pub fn close(&self) {
         self.closing.cancel();
@@ -98,7 +117,10 @@ impl Store {
             kinds.push(self.kind(name).await?.name.clone());
         }
         let place = Place::take(&self.live)?;
-        let span = self.log_span().await?;
+        let span = {
+            let _turn = self.live.turn().await;
+            self.log_span().await?
+        };
         let position = if request.from_position == 0 { span.last } else { request.from_position };
         span.check(position)?;
         // A watch from now on is told at once where that is: else one that breaks early could not resume.
@@ -129,7 +151,10 @@ impl Watcher {
             let commits = self.place.0.ring.after(self.position, PAGE);
             let commits = match commits {
                 Some(commits) => commits,
-                None => self.store.read_log(self.position, PAGE).await?,
+                None => {
+                    let _turn = self.place.0.turn().await;
+                    self.store.read_log(self.position, PAGE).await?
+                }
             };
             for commit in commits {
                 self.position = commit.position;
@@ -188,11 +213,11 @@ impl Watcher {
             (true, true) => Some(event(&change.change_type)),
             (true, false) => Some(event("left")),
             // An object that is gone by now has entered for nobody.
-            (false, true) => self
-                .store
-                .present_object(change.id)
-                .await?
-                .map(|object| WatchEvent { r#type: "entered".into(), object: Some(object) }),
+            (false, true) => {
+                let _turn = self.place.0.turn().await;
+                let object = self.store.present_object(change.id).await?;
+                object.map(|object| WatchEvent { r#type: "entered".into(), object: Some(object) })
+            }
         })
     }
 }
