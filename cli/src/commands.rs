@@ -6,6 +6,7 @@ mod context;
 mod delete;
 mod deploy;
 mod describe;
+mod diff;
 mod down;
 mod events;
 mod explain;
@@ -58,6 +59,7 @@ commands! {
     Status(status::Status) => "status";
     Deploy(Box<deploy::Deploy>) => "deploy";
     Apply(apply::Apply) => "apply";
+    Diff(diff::Diff) => "diff";
     Get(get::Get) => "get";
     Describe(describe::Describe) => "describe";
     Tree(tree::Tree) => "tree";

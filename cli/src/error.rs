@@ -8,6 +8,8 @@ use crate::local::instance::Instance;
 pub const FAILED: u8 = 1;
 /// Called wrongly; clap uses the same.
 pub const USAGE: u8 = 2;
+/// What is stored differs from what the files say.
+pub const DIFFERS: u8 = 3;
 /// Not there in time.
 pub const TIMED_OUT: u8 = 5;
 /// Not there because it is paused.
@@ -17,6 +19,11 @@ pub const PAUSED: u8 = 6;
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub struct Usage(pub String);
+
+/// So many objects aren't as the files say: an answer, told by the exit code.
+#[derive(Debug, thiserror::Error)]
+#[error("{} would change", crate::view::count(*.0, "object"))]
+pub struct Differs(pub usize);
 
 /// What was waited for did not happen in time.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +40,9 @@ pub fn exit_code(error: &anyhow::Error) -> u8 {
     for cause in error.chain() {
         if cause.is::<Usage>() {
             return USAGE;
+        }
+        if cause.is::<Differs>() {
+            return DIFFERS;
         }
         if cause.is::<Paused>() {
             return PAUSED;

@@ -59,6 +59,10 @@ impl Cli {
             Ok(()) => ExitCode::SUCCESS,
             // The reader has seen enough, as `| head` does.
             Err(error) if error::is_broken_pipe(&error) => ExitCode::SUCCESS,
+            Err(error) if error.is::<error::Differs>() => {
+                terminal.note(&error);
+                ExitCode::from(error::DIFFERS)
+            }
             Err(error) => {
                 terminal.note(format_args!("error: {}", error::told(&error)));
                 ExitCode::from(error::exit_code(&error))
@@ -97,6 +101,7 @@ mod tests {
         status      Show the processes of the control planes on this machine
         deploy      Deploy a container image as a workload, or change one that was
         apply       Create or update what documents describe, all of it or nothing
+        diff        Show what applying documents would change, children included, and change nothing
         get         Show one object, or all of a kind
         describe    Show one object with its conditions, resources and recent events
         tree        Show objects with what they own and use, down to the resources in clusters

@@ -10,8 +10,10 @@
 //!
 //! Beside these keys there are `project`, `labels`, `annotations` and `shared_with`. Several documents in a file are set
 //! apart by `---`. `{file: path}` in place of a text in the spec reads it from a file, relative to the document's.
+//! Beside this form there is Threeport's config format (see `config.rs`), in the same files if need be.
 //! All that can be checked without a server is, against the kinds' descriptors; mistakes are told with their place.
 
+mod config;
 mod file_reference;
 mod node;
 mod reader;

@@ -7,6 +7,7 @@ use crate::system::*;
 /// Twelve documents of which each needs a later one.
 fn twelve(tag: &str) -> String {
     let namespace = format!("shop-{tag}");
+    let basket = resource_definition(&format!("shop-{tag}.example.com"), "Basket", "baskets");
     format!(
         "
 apiVersion: shop-{tag}.example.com/v1
@@ -75,21 +76,7 @@ kind: ClusterRole
 metadata: {{name: reader-{tag}}}
 rules: [{{apiGroups: [''], resources: [nodes], verbs: [list]}}]
 ---
-apiVersion: apiextensions.k8s.io/v1
-kind: CustomResourceDefinition
-metadata: {{name: baskets.shop-{tag}.example.com}}
-spec:
-  group: shop-{tag}.example.com
-  scope: Namespaced
-  names: {{kind: Basket, plural: baskets, singular: basket}}
-  versions:
-  - name: v1
-    served: true
-    storage: true
-    schema:
-      openAPIV3Schema:
-        type: object
-        properties: {{spec: {{type: object, properties: {{size: {{type: integer}}}}}}}}
+{basket}
 ---
 apiVersion: v1
 kind: Namespace
@@ -176,11 +163,13 @@ async fn one_invalid_object_among_ten_stores_nothing_and_lists_all_violations() 
     let invalid =
         json!({ "image": "nginx", "manifest": "kind: Pod", "port": 70000, "instances": [{ "name": "Not A Label" }] });
     documents.insert(4, document("workload", "bad", invalid));
+    // Found before the database is asked, and told with the rest.
+    documents.push(document("workload", "Bad Name", json!({ "image": "nginx" })));
     let before = system.database.dump().await;
 
     let refused = refusal(system.api.apply(&documents).await);
     assert_eq!(refused.code(), tonic::Code::InvalidArgument);
-    for field in ["spec.port", "spec.instances[0].name"] {
+    for field in ["spec.port", "spec.instances[0].name", "objects[10].meta.name"] {
         assert!(refused.message().contains(field), "{field} is missing: {}", refused.message());
     }
     let printed = system.tptctl.apply(&file(&documents), &[]).await.failed();
@@ -202,4 +191,35 @@ async fn zero_replicas_stay_zero() {
     let deployments = system.cluster.list(&format!("/apis/apps/v1/namespaces/{namespace}/deployments")).await;
     let replicas = deployments.iter().map(|deployment| &deployment["spec"]["replicas"]).collect::<Vec<&Value>>();
     assert_eq!(replicas, [&json!(0)]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_diff_changes_nothing_and_the_config_format_is_taken_beside_native_documents() {
+    let system = Setup { controllers: 0, ..Setup::default() }.start().await;
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("web.yaml"), config_map("settings", "color", "blue")).unwrap();
+    let path = folder.path().join("app.yaml");
+    let (path, write) = (path.to_str().unwrap(), |text: &str| std::fs::write(&path, text).unwrap());
+    let config = "Workload:\n  Name: web\n  YAMLDocument: web.yaml\n";
+    write(&format!("{config}---\n{{version: v1, kind: project, name: shop}}\n"));
+
+    let before = system.tptctl.run(&["diff", "-f", path]).await;
+    assert_eq!(before.code, 3, "{before:?}");
+    assert!(before.stdout.contains("workload/web created") && before.stdout.contains("workload-instance/web-default"));
+    assert_eq!(system.api.list("workload").await, Vec::<Value>::new());
+    system.tptctl.run(&["apply", "-f", path]).await.ok();
+    let same = system.tptctl.run(&["diff", "-f", path]).await.ok();
+    assert_eq!(same.stdout, "");
+
+    write(&format!("{config}  KubernetesRuntimeInstance: {{Name: elsewhere}}\n"));
+    let wrong = system.tptctl.run(&["diff", "-f", path, "-o", "json"]).await;
+    assert_eq!(wrong.code, 1, "{wrong:?}");
+    assert!(wrong.stderr.contains("app.yaml:4:3: workload/web "), "{wrong:?}");
+    std::fs::write(folder.path().join("web.yaml"), config_map("settings", "color", "red")).unwrap();
+    write(config);
+    let changed = system.tptctl.run(&["diff", "-f", path, "-o", "json"]).await;
+    let json = serde_json::from_str::<Value>(&changed.stdout).unwrap();
+    assert_eq!((changed.code, &json[0]["name"], &json[0]["outcome"]), (3, &json!("web"), &json!("updated")));
+    assert_eq!(json[0]["children"][0]["kind"], "workload-definition", "{json}");
+    system.tptctl.run(&["delete", "-f", path, "--yes"]).await.ok();
 }

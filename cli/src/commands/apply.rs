@@ -44,17 +44,7 @@ pub struct Apply {
 
 impl Apply {
     pub async fn run(self, session: &Session) -> Result<()> {
-        let client = session.client()?;
-        let project = session.project()?;
-        let registry = client.kinds().await?;
-        let documents = document::Reader::new(&registry, &project).read_files(&self.file)?;
-        if documents.is_empty() {
-            bail!(Usage("the files hold no documents".into()));
-        }
-        let options =
-            ApplyOptions { validate_only: self.dry_run, reason: self.reason.clone(), ..ApplyOptions::default() };
-        let objects = documents.iter().map(|document| document.object.clone()).collect();
-        let results = client.apply_many(objects, options).await.map_err(|error| explain(error, &documents))?;
+        let (client, results) = send(session, &self.file, self.dry_run, self.reason.clone()).await?;
         show(session, &results, self.dry_run)?;
         if self.wait && !self.dry_run {
             wait_for(session, &client, &results, self.timeout).await?;
@@ -63,18 +53,43 @@ impl Apply {
     }
 }
 
+/// Sends all documents of the files; answers what became of each, or would.
+pub async fn send(
+    session: &Session,
+    files: &[PathBuf],
+    is_dry_run: bool,
+    reason: String,
+) -> Result<(Client, Vec<ApplyResult>)> {
+    let client = session.client()?;
+    let project = session.project()?;
+    let registry = client.kinds().await?;
+    let documents = document::Reader::new(&registry, &project).read_files(files)?;
+    if documents.is_empty() {
+        bail!(Usage("the files hold no documents".into()));
+    }
+    let options = ApplyOptions { validate_only: is_dry_run, reason, ..ApplyOptions::default() };
+    let objects = documents.iter().map(|document| document.object.clone()).collect();
+    let results = client.apply_many(objects, options).await.map_err(|error| explain(error, &documents))?;
+    Ok((client, results))
+}
+
 /// Shows what became of each object.
 pub fn show(session: &Session, results: &[ApplyResult], is_dry_run: bool) -> Result<()> {
+    for line in results.iter().flat_map(|result| differences::lines(result, is_dry_run)) {
+        session.terminal.data(line)?;
+    }
+    warn(session, results);
+    Ok(())
+}
+
+/// Says what looks wrong.
+pub fn warn(session: &Session, results: &[ApplyResult]) {
     for result in results {
-        for line in differences::lines(result, is_dry_run) {
-            session.terminal.data(line)?;
-        }
         let title = result.object.as_ref().map(view::title).unwrap_or_default();
         for warning in &result.warnings {
             session.terminal.note(format_args!("warning: {title}: {warning}"));
         }
     }
-    Ok(())
 }
 
 /// Waits until all that was applied is ready.

@@ -86,7 +86,7 @@ impl Places {
         }
     }
 
-    fn note(&mut self, path: &str, place: Place) {
+    pub fn note(&mut self, path: &str, place: Place) {
         self.known.insert(path.to_owned(), place);
     }
 }

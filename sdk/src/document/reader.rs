@@ -12,9 +12,8 @@ use threeport::render::yaml;
 use threeport::spelling::closest;
 use threeport::v1::{Object, ObjectMeta};
 
-use super::file_reference;
 use super::node::{Node, Place, Places, place};
-use super::{Document, Problem, VERSION};
+use super::{Document, Problem, VERSION, config, file_reference};
 use crate::Error;
 
 const KEYS: [&str; 8] = ["version", "kind", "project", "name", "labels", "annotations", "shared_with", "spec"];
@@ -91,24 +90,41 @@ impl<'a> Reader<'a> {
         let (mut documents, mut problems) = (Vec::new(), Vec::new());
         for node in nodes {
             match self.read_document(node, base) {
-                Ok((object, places)) => documents.push(Document { object, file: file.to_owned(), places }),
+                Ok(read) => documents.extend(
+                    read.into_iter().map(|(object, places)| Document { object, file: file.to_owned(), places }),
+                ),
                 Err(found) => problems.extend(found.into_iter().map(|(place, text)| problem(file, place, text))),
             }
         }
         if problems.is_empty() { Ok(documents) } else { Err(problems) }
     }
 
-    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<(Object, Places), Vec<(Place, String)>> {
+    /// The objects of a document: one of the native form, one or several of the config format.
+    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<Vec<(Object, Places)>, Vec<(Place, String)>> {
         let mut places = Places::new(place(&document));
         let json = document.value.into_json("", &mut places);
         let Value::Object(fields) = json else {
             return Err(vec![(places.start(), "expected a document with version, kind, name and spec".into())]);
         };
+        if !config::is_config(&fields) {
+            return Ok(vec![self.read_native(&fields, places, base)?]);
+        }
+        let translated = config::translate(&fields, &places);
+        let translated = translated.map_err(|wrong| wrong.iter().map(|v| told(v, &places)).collect::<Vec<_>>())?;
+        translated.into_iter().map(|native| self.read_native(&native.fields, native.places, base)).collect()
+    }
+
+    fn read_native(
+        &self,
+        fields: &Map<String, Value>,
+        places: Places,
+        base: &Path,
+    ) -> Result<(Object, Places), Vec<(Place, String)>> {
         let mut wrong = Vec::new();
-        let kind = self.kind(&fields, &mut wrong);
-        check_keys(&fields, &mut wrong);
-        let meta = kind.and_then(|kind| self.meta(kind, &fields, &mut wrong));
-        let spec = kind.and_then(|kind| spec(kind, &fields, base, &mut wrong));
+        let kind = self.kind(fields, &mut wrong);
+        check_keys(fields, &mut wrong);
+        let meta = kind.and_then(|kind| self.meta(kind, fields, &mut wrong));
+        let spec = kind.and_then(|kind| spec(kind, fields, base, &mut wrong));
         match (kind, meta) {
             (Some(kind), Some(meta)) if wrong.is_empty() => {
                 let spec = spec.map(to_struct);

@@ -116,3 +116,34 @@ fn a_directory_stands_for_its_files() {
     let names = documents.iter().map(|document| document.object.meta.clone().unwrap().name).collect::<Vec<_>>();
     assert_eq!(names, ["a", "b"]);
 }
+
+#[test]
+fn the_config_format_stands_beside_native_documents() {
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("web.yaml"), "kind: ConfigMap").unwrap();
+    let text = "Workload:\n  Name: web\n  YAMLDocument: web.yaml\n  KubernetesRuntimeInstance:\n    Name: eu\n---\n\
+                version: v1\nkind: project\nname: shop\n";
+    let documents = reader().read_text("app.yaml", text, folder.path()).unwrap();
+    let spec = from_struct(documents[0].object.spec.clone().unwrap());
+    assert_eq!(spec, json!({ "manifest": "kind: ConfigMap", "instances": [{ "name": "default", "runtime": "eu" }] }));
+    assert_eq!(documents[0].place_of("spec.manifest"), "app.yaml:3:3");
+    assert_eq!(documents[0].place_of("spec.instances[0].runtime"), "app.yaml:4:3");
+    assert_eq!(documents[1].object.kind, "project");
+}
+
+#[test]
+fn mistakes_in_the_config_format_are_told_with_their_place() {
+    let text = "Workload:\n  Name: web\n  YAMLDocument: gone.yaml\n---\nWorkload:\n  Nam: web\n  Gateway: {Name: edge}\n---\n\
+                Gateway:\n  Name: edge\n";
+    let told = refusal(text);
+    let lines = told.lines().collect::<Vec<_>>();
+    assert!(lines[0].starts_with("app.yaml:3:3: spec.manifest: file `gone.yaml` can't be read"), "{told}");
+    assert_eq!(
+        lines[1..],
+        [
+            "app.yaml:7:3: Workload.Gateway: has no counterpart yet",
+            "app.yaml:6:3: Workload.Nam: unknown key; did you mean `Name`?",
+            "app.yaml:9:1: Gateway: has no counterpart yet"
+        ]
+    );
+}

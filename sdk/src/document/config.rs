@@ -1,0 +1,264 @@
+//! Threeport's config format: one key in Pascal case over Pascal-case fields, turned into native documents.
+//!
+//! ```yaml
+//! Workload:
+//!   Name: web
+//!   YAMLDocument: web.yaml
+//!   KubernetesRuntimeInstance: {Name: eu}
+//! ```
+//!
+//! [`TABLE`] says what each key stands for: a kind that comes later is a line in it.
+
+use serde_json::{Map, Value, json};
+use threeport::json::{Violation, join};
+use threeport::spelling::closest;
+
+use super::VERSION;
+use super::node::Places;
+
+/// What a key of the format stands for.
+struct Entry {
+    key: &'static str,
+    /// The native documents that it makes; none: it has no counterpart yet.
+    natives: &'static [Native],
+    /// Fields that it has and that have no counterpart yet.
+    later: &'static [&'static str],
+}
+
+struct Native {
+    kind: &'static str,
+    fields: &'static [Field],
+}
+
+/// A field, where it goes in the native document, and how.
+struct Field(&'static str, &'static str, Convert);
+
+/// The native value, or what must stand there instead.
+type Convert = fn(&Value) -> Result<Value, &'static str>;
+
+const NAME: Field = Field("Name", "name", text);
+
+const TABLE: &[Entry] = &[
+    Entry {
+        key: "Workload",
+        natives: &[Native {
+            kind: "workload",
+            fields: &[
+                NAME,
+                Field("YAMLDocument", "spec.manifest", file),
+                Field("KubernetesRuntimeInstance", "spec.instances", one_instance),
+            ],
+        }],
+        later: &["DomainName", "Gateway", "Secret"],
+    },
+    Entry {
+        key: "WorkloadDefinition",
+        natives: &[Native {
+            kind: "workload-definition",
+            fields: &[NAME, Field("YAMLDocument", "spec.manifest", file)],
+        }],
+        later: &[],
+    },
+    Entry {
+        key: "WorkloadInstance",
+        natives: &[Native {
+            kind: "workload-instance",
+            fields: &[
+                NAME,
+                Field("WorkloadDefinition", "spec.definition", reference),
+                Field("KubernetesRuntimeInstance", "spec.runtime", reference),
+            ],
+        }],
+        later: &[],
+    },
+    later("HelmWorkload"),
+    later("HelmWorkloadDefinition"),
+    later("HelmWorkloadInstance"),
+    later("KubernetesRuntime"),
+    later("KubernetesRuntimeDefinition"),
+    later("KubernetesRuntimeInstance"),
+    later("Gateway"),
+    later("GatewayDefinition"),
+    later("GatewayInstance"),
+    later("DomainName"),
+    later("DomainNameDefinition"),
+    later("DomainNameInstance"),
+    later("Secret"),
+    later("SecretDefinition"),
+    later("SecretInstance"),
+    later("ObservabilityStack"),
+    later("ObservabilityStackDefinition"),
+    later("ObservabilityStackInstance"),
+];
+
+const fn later(key: &'static str) -> Entry {
+    Entry { key, natives: &[], later: &[] }
+}
+
+fn text(value: &Value) -> Result<Value, &'static str> {
+    if value.is_string() { Ok(value.clone()) } else { Err("must be a text; put it in quotes") }
+}
+
+/// A path, relative to the file that names it.
+fn file(value: &Value) -> Result<Value, &'static str> {
+    let path = value.as_str().ok_or("must be the path of a file")?;
+    Ok(json!({ "file": path }))
+}
+
+/// `{Name: …}`.
+fn reference(value: &Value) -> Result<Value, &'static str> {
+    let fields = value.as_object().filter(|fields| fields.len() == 1);
+    let name = fields.and_then(|fields| fields.get("Name")).filter(|name| name.is_string());
+    name.cloned().ok_or("must be `{Name: …}`")
+}
+
+/// The one instance of a workload, on the runtime referred to.
+fn one_instance(value: &Value) -> Result<Value, &'static str> {
+    Ok(json!([{ "name": "default", "runtime": reference(value)? }]))
+}
+
+/// A native document, and where its parts stand in the one that it was made of.
+#[derive(Debug)]
+pub struct Translated {
+    pub fields: Map<String, Value>,
+    pub places: Places,
+}
+
+/// Whether a document is one of this format: a native one has its keys in lower case.
+pub fn is_config(fields: &Map<String, Value>) -> bool {
+    !fields.is_empty() && fields.keys().all(|key| key.starts_with(|first: char| first.is_ascii_uppercase()))
+}
+
+/// The native documents that a document stands for, or all that is wrong with it.
+pub fn translate(fields: &Map<String, Value>, places: &Places) -> Result<Vec<Translated>, Vec<Violation>> {
+    let mut wrong = Vec::new();
+    let mut translated = Vec::new();
+    for (index, (key, value)) in fields.iter().enumerate() {
+        if index > 0 {
+            wrong.push(Violation::new(key, "a document has one key; set the next apart by `---`"));
+            continue;
+        }
+        match (entry(key, &mut wrong), value.as_object()) {
+            (Some(entry), Some(given)) => translated = of_entry(entry, given, places, &mut wrong),
+            (Some(_), None) => wrong.push(Violation::new(key, "must be a map of fields")),
+            (None, _) => {}
+        }
+    }
+    if wrong.is_empty() { Ok(translated) } else { Err(wrong) }
+}
+
+fn entry(key: &str, wrong: &mut Vec<Violation>) -> Option<&'static Entry> {
+    let found = TABLE.iter().find(|entry| entry.key == key);
+    let advice = match found {
+        Some(entry) if entry.natives.is_empty() => "has no counterpart yet".to_owned(),
+        Some(entry) => return Some(entry),
+        None => unknown(key, TABLE.iter().map(|entry| entry.key)),
+    };
+    wrong.push(Violation::new(key, advice));
+    None
+}
+
+fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
+    let known = known.map(str::to_owned).collect::<Vec<_>>();
+    match closest(key, &known) {
+        Some(near) => format!("unknown key; did you mean `{near}`?"),
+        None => format!("unknown key; there are {}", known.join(", ")),
+    }
+}
+
+fn of_entry(
+    entry: &Entry,
+    given: &Map<String, Value>,
+    places: &Places,
+    wrong: &mut Vec<Violation>,
+) -> Vec<Translated> {
+    let known = || entry.natives.iter().flat_map(|native| native.fields).map(|field| field.0);
+    for name in given.keys().filter(|name| !known().any(|known| known == name.as_str())) {
+        let advice = match entry.later.contains(&name.as_str()) {
+            true => "has no counterpart yet".to_owned(),
+            false => unknown(name, known().chain(entry.later.iter().copied())),
+        };
+        wrong.push(Violation::new(join(entry.key, name), advice));
+    }
+    entry.natives.iter().map(|native| of_native(entry.key, native, given, places, wrong)).collect()
+}
+
+fn of_native(
+    key: &str,
+    native: &Native,
+    given: &Map<String, Value>,
+    places: &Places,
+    wrong: &mut Vec<Violation>,
+) -> Translated {
+    let mut document = json!({ "version": VERSION, "kind": native.kind, "spec": {} });
+    let mut moved = Places::new(places.find(key));
+    for Field(name, path, convert) in native.fields {
+        let Some(value) = given.get(*name).filter(|value| !value.is_null()) else { continue };
+        let place = join(key, name);
+        moved.note(path, places.find(&place));
+        match convert(value) {
+            Ok(value) => match path.strip_prefix("spec.") {
+                Some(field) => document["spec"][field] = value,
+                None => document[*path] = value,
+            },
+            // Two documents made of one key may read the same field.
+            Err(message) if wrong.iter().all(|told| told.field != place) => wrong.push(Violation::new(place, message)),
+            Err(_) => {}
+        }
+    }
+    let fields = document.as_object().cloned().unwrap_or_default();
+    Translated { fields, places: moved }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn told(json: &Value) -> Vec<String> {
+        let fields = json.as_object().unwrap();
+        assert!(is_config(fields));
+        translate(fields, &Places::default()).unwrap_err().iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn a_workload_runs_where_it_is_told() {
+        let json = json!({ "Workload": {
+            "Name": "web", "YAMLDocument": "web.yaml", "KubernetesRuntimeInstance": { "Name": "eu" } } });
+        let translated = translate(json.as_object().unwrap(), &Places::default()).unwrap();
+        assert_eq!(
+            Value::Object(translated[0].fields.clone()),
+            json!({ "version": "v1", "kind": "workload", "name": "web", "spec": {
+                "manifest": { "file": "web.yaml" }, "instances": [{ "name": "default", "runtime": "eu" }] } })
+        );
+    }
+
+    #[test]
+    fn all_mistakes_are_told_by_their_keys() {
+        assert_eq!(
+            told(&json!({ "Workload": { "Name": 5, "YamlDocument": "x", "Gateway": {}, "KubernetesRuntimeInstance": "eu" } })),
+            [
+                "Workload.Gateway: has no counterpart yet",
+                "Workload.YamlDocument: unknown key; did you mean `YAMLDocument`?",
+                "Workload.Name: must be a text; put it in quotes",
+                "Workload.KubernetesRuntimeInstance: must be `{Name: …}`"
+            ]
+        );
+        assert_eq!(told(&json!({ "Gateway": {} })), ["Gateway: has no counterpart yet"]);
+        assert_eq!(told(&json!({ "Worklod": {} })), ["Worklod: unknown key; did you mean `Workload`?"]);
+        assert_eq!(told(&json!({ "Workload": [] })), ["Workload: must be a map of fields"]);
+        assert_eq!(
+            told(&json!({ "Workload": { "Name": "a" }, "WorkloadDefinition": {} })),
+            ["WorkloadDefinition: a document has one key; set the next apart by `---`"]
+        );
+    }
+
+    #[test]
+    fn every_field_leads_to_one_that_its_kind_has() {
+        for native in TABLE.iter().flat_map(|entry| entry.natives) {
+            let kind = threeport::registry::Registry::built_in().get(native.kind).expect(native.kind);
+            for field in native.fields.iter().filter_map(|field| field.1.strip_prefix("spec.")) {
+                assert!(kind.spec().unwrap().get_field_by_name(field).is_some(), "{} has no {field}", native.kind);
+            }
+        }
+    }
+}
