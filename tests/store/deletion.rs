@@ -212,3 +212,48 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
     assert_eq!(events[0].reason, "Orphaned");
     assert!(events[0].note.contains("ConfigMap `web/settings` on default/local"), "{events:?}");
 }
+
+#[tokio::test]
+async fn a_cascade_takes_users_with_their_owners_and_no_project() {
+    let fixture = Fixture::new().await;
+    let shop = object("workload", "shop", json!({ "definition": "web" }));
+    let mut default = object("project", "default", json!({ "default_runtime": "default/local" }));
+    default.meta.get_or_insert_default().project.clear();
+    let objects = [runtime("local"), definition("web"), instance("web-1", "web"), definition("other")];
+    fixture.apply(&objects).await.unwrap();
+    fixture.apply(&[default]).await.unwrap();
+    fixture.apply(&[shop]).await.unwrap();
+    let named = |name: &str, kind: &str| ObjectReference {
+        kind: kind.into(),
+        project: "default".into(),
+        name: name.into(),
+        id: String::new(),
+    };
+    let mut request = DeleteManyRequest {
+        objects: vec![named("web", "workload-definition")],
+        cascade: true,
+        validate_only: true,
+        ..Default::default()
+    };
+    let planned = fixture.store.delete_many(request.clone(), &cause()).await.unwrap();
+    let mut names = planned.deleted.iter().map(|one| one.name.as_str()).collect::<Vec<_>>();
+    names.sort_unstable();
+    assert_eq!(names, ["shop", "shop-default", "web", "web-1"]);
+
+    // Whoever joins after the list was shown is no part of what was agreed to.
+    fixture.apply(&[instance("web-2", "web")]).await.unwrap();
+    let agreed = DeleteManyRequest { objects: planned.deleted, ..Default::default() };
+    let Err(Error::InUse { users, .. }) = fixture.store.delete_many(agreed, &cause()).await else { panic!("deleted") };
+    assert_eq!(users, ["workload-instance `default/web-2`"]);
+    request.validate_only = false;
+    fixture.store.delete_many(request, &cause()).await.unwrap();
+    assert_eq!(fixture.count("SELECT count(*) FROM objects WHERE deleted_at IS NULL AND name LIKE 'web%'").await, 0);
+
+    let request = DeleteManyRequest {
+        objects: vec![named("local", "kubernetes-runtime-instance")],
+        cascade: true,
+        ..Default::default()
+    };
+    let Err(Error::InUse { users, .. }) = fixture.store.delete_many(request, &cause()).await else { panic!("deleted") };
+    assert_eq!(users, ["project `default`"]);
+}

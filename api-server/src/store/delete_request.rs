@@ -17,7 +17,7 @@ use super::admit::MAX_OBJECTS;
 use super::delete;
 use super::homes::{self, Residents};
 use super::requests::Ticket;
-use super::{Cause, Effects, Row, Store, effects, orphan, read, statement};
+use super::{Cause, Effects, Row, Store, cascade, effects, orphan, read, statement};
 use crate::error::{Error, Result};
 
 /// Objects that are asked to go together.
@@ -96,7 +96,11 @@ impl Job {
             return Ok(answer);
         }
         let (found, mut not_found) = self.find(tx).await?;
-        let closure = delete::lock_closure(tx, &found.iter().map(|(_, id)| *id).collect::<Vec<_>>()).await?;
+        let mut roots = found.iter().map(|(_, id)| *id).collect::<Vec<_>>();
+        if self.request.cascade {
+            roots = cascade::with_users(tx, &roots).await?;
+        }
+        let closure = delete::lock_closure(tx, &roots).await?;
         let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
         for (root, id) in &found {
             match closure.iter().find(|row| row.id == *id) {

@@ -22,7 +22,7 @@ const ASKED_FOR: [&str; 4] = ["project", "kubernetes-runtime-instance", "kuberne
 ///
 /// All of them or none, in one transaction; what goes together blocks nothing. Shows what goes and what stays: volume
 /// claims and resources marked `threeport.io/on-delete: retain` stay in the cluster unless --delete-data is given. What
-/// others use can't be deleted. Where there is no terminal to ask on, projects, runtimes and kinds need --yes, and
+/// others use can't be deleted, unless --cascade takes them along; then somebody has to agree, or to pass --yes. Where there is no terminal to ask on, projects, runtimes and kinds need --yes, and
 /// everything else goes without being asked for.
 #[derive(Args, Debug)]
 #[expect(clippy::struct_excessive_bools, clippy::struct_field_names, reason = "they are the flags")]
@@ -30,6 +30,7 @@ const ASKED_FOR: [&str; 4] = ["project", "kubernetes-runtime-instance", "kuberne
   tptctl delete workload web --wait
   tptctl delete workload/web workload-definition/base
   tptctl delete -f shop.yaml --dry-run      only show what would go and what would stay
+  tptctl delete runtime eu --cascade        with all that runs there, once you agree to the list
   tptctl delete wi web-eu --orphan          give up a cluster that is gone for good")]
 pub struct Delete {
     /// The kind, or `kind/name` each
@@ -50,6 +51,9 @@ pub struct Delete {
     /// Give up what can't be reached: it is left behind, with a receipt in the events
     #[arg(long)]
     orphan: bool,
+    /// Delete also all that uses the objects
+    #[arg(long)]
+    cascade: bool,
     /// Delete the others when some are not there, instead of nothing
     #[arg(long)]
     ignore_not_found: bool,
@@ -70,12 +74,18 @@ pub struct Delete {
 impl Delete {
     pub async fn run(self, session: &Session) -> Result<()> {
         let client = session.client()?;
-        let references = self.references(session, &client).await?;
+        let mut references = self.references(session, &client).await?;
+        let mut cascade = self.cascade;
         if !self.yes && !self.dry_run {
-            let planned = self.delete(&client, &references, true).await?;
-            ask(session, &planned)?;
+            let planned = self.delete(&client, &references, true, cascade).await?;
+            ask(session, &planned, cascade)?;
+            if cascade {
+                // What was agreed to, and nothing that has come since.
+                references.clone_from(&planned.deleted);
+                cascade = false;
+            }
         }
-        let done = self.delete(&client, &references, self.dry_run).await?;
+        let done = self.delete(&client, &references, self.dry_run, cascade).await?;
         for line in lines(&done, if self.dry_run { "would be deleted" } else { "deleting" }) {
             session.terminal.data(line)?;
         }
@@ -110,8 +120,10 @@ impl Delete {
         client: &Client,
         references: &[ObjectReference],
         is_dry_run: bool,
+        cascade: bool,
     ) -> Result<DeleteResponse> {
         let options = DeleteOptions {
+            cascade,
             validate_only: is_dry_run,
             delete_data: self.delete_data,
             orphan: self.orphan,
@@ -129,12 +141,16 @@ impl Delete {
 }
 
 /// Fails unless the user agrees, or nobody can be asked and little hangs on it.
-fn ask(session: &Session, planned: &DeleteResponse) -> Result<()> {
+fn ask(session: &Session, planned: &DeleteResponse, cascade: bool) -> Result<()> {
     let count = view::count(planned.deleted.len(), "object");
     let question = format!("{}\ndelete {count}?", lines(planned, "would be deleted").join("\n"));
     match session.terminal.confirm(&question) {
         Some(true) => Ok(()),
         Some(false) => bail!("nothing was deleted"),
+        None if cascade => bail!(Usage(format!(
+            "{}\nnothing was deleted: there is no terminal to agree on; pass --yes to delete {count}",
+            lines(planned, "would be deleted").join("\n")
+        ))),
         None => match planned.deleted.iter().find(|object| ASKED_FOR.contains(&object.kind.as_str())) {
             Some(object) => bail!(Usage(format!(
                 "nothing was deleted: {} goes only when asked for, and there is no terminal; pass --yes to delete {count}",

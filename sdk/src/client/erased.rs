@@ -45,6 +45,8 @@ pub struct DeleteOptions {
     pub orphan: bool,
     /// Of many: deletes the others when some are not there.
     pub ignore_not_found: bool,
+    /// Of many: deletes also all that uses them.
+    pub cascade: bool,
     /// Why, for the history.
     pub reason: String,
     /// Made up when empty.
@@ -162,6 +164,7 @@ impl Client {
             orphan: options.orphan,
             ignore_not_found: options.ignore_not_found,
             reason: options.reason,
+            cascade: options.cascade,
         };
         self.call("DeleteMany", request, async |request| self.objects().delete_many(request).await).await
     }
