@@ -216,9 +216,8 @@ async fn orphaning_leaves_a_receipt_and_no_tombstone() {
 #[tokio::test]
 async fn a_cascade_takes_users_with_their_owners_and_no_project() {
     let fixture = Fixture::new().await;
-    let shop = object("workload", "shop", json!({ "definition": "web" }));
-    let mut default = object("project", "default", json!({ "default_runtime": "default/local" }));
-    default.meta.get_or_insert_default().project.clear();
+    let shop = object("workload", "default", "shop", json!({ "definition": "web" }));
+    let default = object("project", "", "default", json!({ "default_runtime": "default/local" }));
     let objects = [runtime("local"), definition("web"), instance("web-1", "web"), definition("other")];
     fixture.apply(&objects).await.unwrap();
     fixture.apply(&[default]).await.unwrap();

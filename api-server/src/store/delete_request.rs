@@ -220,7 +220,8 @@ async fn retained(
     delete_data: bool,
     orphan: bool,
 ) -> Result<Vec<RetainedResource>> {
-    let keeping = closure.iter().filter(|row| orphan || (!delete_data && !row.delete_data)).map(|row| row.id).collect::<Vec<_>>();
+    let keeping =
+        closure.iter().filter(|row| orphan || (!delete_data && !row.delete_data)).map(|row| row.id).collect::<Vec<_>>();
     let rows = statement::query(
         tx,
         "SELECT i.instance_id, i.api_version, i.kind, i.namespace, i.name,

@@ -29,7 +29,8 @@ pub async fn give_up(
     let mut freed = BTreeSet::new();
     for row in in_order_of_removal(tx, closure).await? {
         write_receipt(tx, &row).await?;
-        let left = remains.iter().filter(|one| one.instance.as_ref().is_some_and(|about| about.id == row.id.to_string()));
+        let left =
+            remains.iter().filter(|one| one.instance.as_ref().is_some_and(|about| about.id == row.id.to_string()));
         report(tx, &row, &event(left).into_iter().collect::<Vec<_>>(), actor).await?;
         freed.extend(delete::remove(tx, &row, effects, Remains::Receipt).await?);
     }

@@ -149,12 +149,11 @@ impl Watcher {
                 return Ok(Some(response));
             }
             let commits = self.place.0.ring.after(self.position, PAGE);
-            let commits = match commits {
-                Some(commits) => commits,
-                None => {
-                    let _turn = self.place.0.turn().await;
-                    self.store.read_log(self.position, PAGE).await?
-                }
+            let commits = if let Some(commits) = commits {
+                commits
+            } else {
+                let _turn = self.place.0.turn().await;
+                self.store.read_log(self.position, PAGE).await?
             };
             for commit in commits {
                 self.position = commit.position;

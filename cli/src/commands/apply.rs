@@ -120,12 +120,18 @@ fn explain(error: Error, documents: &[Document]) -> anyhow::Error {
     anyhow::anyhow!(lines.join("\n"))
 }
 
-/// `shop.yaml:7:3: workload/web ` and `spec.image` of `objects[1].spec.image`.
+/// `shop.yaml:7:3: workload/web ` and `spec.image` of `objects[1].spec.image`; of one document, fields have no number.
 fn placed<'a>(field: &'a str, documents: &[Document]) -> (String, &'a str) {
-    let split = field.strip_prefix("objects[").and_then(|rest| rest.split_once(']'));
-    let Some((index, rest)) = split else { return (String::new(), field) };
-    let rest = rest.trim_start_matches('.');
-    match index.parse::<usize>().ok().and_then(|index| documents.get(index)) {
+    let numbered = field.strip_prefix("objects[").and_then(|rest| rest.split_once(']'));
+    let (document, rest) = match (numbered, documents) {
+        (Some((index, rest)), _) => {
+            let index = index.parse::<usize>().ok();
+            (index.and_then(|index| documents.get(index)), rest.trim_start_matches('.'))
+        }
+        (None, [only]) if field.starts_with("spec") || field.starts_with("meta") => (Some(only), field),
+        _ => (None, field),
+    };
+    match document {
         Some(document) => (format!("{}: {} ", document.place_of(rest), view::title(&document.object)), rest),
         None => (String::new(), field),
     }
@@ -151,5 +157,8 @@ mod tests {
         assert_eq!(at("objects[0].meta.name"), ("shop.yaml:3:1: project/shop ".to_owned(), "meta.name"));
         assert_eq!(at("objects[7].spec.image"), (String::new(), "objects[7].spec.image"));
         assert_eq!(at("request_id"), (String::new(), "request_id"));
+        let only = &documents[1..];
+        assert_eq!(placed("spec.image", only), ("shop.yaml:9:3: workload/web ".to_owned(), "spec.image"));
+        assert_eq!(placed("request_id", only), (String::new(), "request_id"));
     }
 }

@@ -49,7 +49,11 @@ impl Diff {
                 session.terminal.data(serde_json::to_string_pretty(&all)?)?;
             }
             Output::Text => {
-                for line in results.iter().filter(|result| count(result) > 0).flat_map(|result| differences::lines(result, false)) {
+                for line in results
+                    .iter()
+                    .filter(|result| count(result) > 0)
+                    .flat_map(|result| differences::lines(result, false))
+                {
                     session.terminal.data(line)?;
                 }
             }

@@ -160,23 +160,20 @@ fn entry(key: &str, wrong: &mut Vec<Violation>) -> Option<&'static Entry> {
 
 fn unknown(key: &str, known: impl Iterator<Item = &'static str>) -> String {
     let known = known.map(str::to_owned).collect::<Vec<_>>();
-    match closest(key, &known) {
+    let same = known.iter().find(|known| known.eq_ignore_ascii_case(key)).map(String::as_str);
+    match same.or_else(|| closest(key, &known)) {
         Some(near) => format!("unknown key; did you mean `{near}`?"),
         None => format!("unknown key; there are {}", known.join(", ")),
     }
 }
 
-fn of_entry(
-    entry: &Entry,
-    given: &Map<String, Value>,
-    places: &Places,
-    wrong: &mut Vec<Violation>,
-) -> Vec<Translated> {
+fn of_entry(entry: &Entry, given: &Map<String, Value>, places: &Places, wrong: &mut Vec<Violation>) -> Vec<Translated> {
     let known = || entry.natives.iter().flat_map(|native| native.fields).map(|field| field.0);
     for name in given.keys().filter(|name| !known().any(|known| known == name.as_str())) {
-        let advice = match entry.later.contains(&name.as_str()) {
-            true => "has no counterpart yet".to_owned(),
-            false => unknown(name, known().chain(entry.later.iter().copied())),
+        let advice = if entry.later.contains(&name.as_str()) {
+            "has no counterpart yet".to_owned()
+        } else {
+            unknown(name, known().chain(entry.later.iter().copied()))
         };
         wrong.push(Violation::new(join(entry.key, name), advice));
     }
@@ -235,7 +232,9 @@ mod tests {
     #[test]
     fn all_mistakes_are_told_by_their_keys() {
         assert_eq!(
-            told(&json!({ "Workload": { "Name": 5, "YamlDocument": "x", "Gateway": {}, "KubernetesRuntimeInstance": "eu" } })),
+            told(
+                &json!({ "Workload": { "Name": 5, "YamlDocument": "x", "Gateway": {}, "KubernetesRuntimeInstance": "eu" } })
+            ),
             [
                 "Workload.Gateway: has no counterpart yet",
                 "Workload.YamlDocument: unknown key; did you mean `YAMLDocument`?",

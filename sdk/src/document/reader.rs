@@ -20,6 +20,9 @@ const KEYS: [&str; 8] = ["version", "kind", "project", "name", "labels", "annota
 /// The largest text taken.
 const LIMIT: u64 = 16 * 1024 * 1024;
 
+/// What is wrong with a document, and where.
+type Mistakes = Vec<(Place, String)>;
+
 /// Reads documents, knowing the kinds that there are.
 #[derive(Clone, Copy, Debug)]
 pub struct Reader<'a> {
@@ -90,9 +93,11 @@ impl<'a> Reader<'a> {
         let (mut documents, mut problems) = (Vec::new(), Vec::new());
         for node in nodes {
             match self.read_document(node, base) {
-                Ok(read) => documents.extend(
-                    read.into_iter().map(|(object, places)| Document { object, file: file.to_owned(), places }),
-                ),
+                Ok(read) => documents.extend(read.into_iter().map(|(object, places)| Document {
+                    object,
+                    file: file.to_owned(),
+                    places,
+                })),
                 Err(found) => problems.extend(found.into_iter().map(|(place, text)| problem(file, place, text))),
             }
         }
@@ -100,7 +105,7 @@ impl<'a> Reader<'a> {
     }
 
     /// The objects of a document: one of the native form, one or several of the config format.
-    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<Vec<(Object, Places)>, Vec<(Place, String)>> {
+    fn read_document(&self, document: Spanned<Node>, base: &Path) -> Result<Vec<(Object, Places)>, Mistakes> {
         let mut places = Places::new(place(&document));
         let json = document.value.into_json("", &mut places);
         let Value::Object(fields) = json else {
@@ -119,7 +124,7 @@ impl<'a> Reader<'a> {
         fields: &Map<String, Value>,
         places: Places,
         base: &Path,
-    ) -> Result<(Object, Places), Vec<(Place, String)>> {
+    ) -> Result<(Object, Places), Mistakes> {
         let mut wrong = Vec::new();
         let kind = self.kind(fields, &mut wrong);
         check_keys(fields, &mut wrong);
