@@ -64,6 +64,8 @@ pub struct Watch {
     troubles: Mutex<Troubles>,
     suspects: Mutex<Suspects>,
     nudge: Notify,
+    /// Something was seen of what is ours.
+    news: Notify,
     /// Asks all followers to begin their watches again.
     restart: Notify,
 }
@@ -96,6 +98,7 @@ impl Watches {
             troubles: Mutex::default(),
             suspects: Mutex::default(),
             nudge: Notify::new(),
+            news: Notify::new(),
             restart: Notify::new(),
         });
         runtimes.retain(|_, held| !held.task.is_finished());
@@ -147,6 +150,22 @@ impl Watch {
     /// What the cluster has of an instance, if this process follows all of these kinds and is up to date.
     pub fn live<'a>(&self, instance_id: &str, kinds: impl IntoIterator<Item = &'a ResourceReference>) -> Option<Live> {
         locked(&self.cache).live(instance_id, kinds)
+    }
+
+    /// Waits until the object is seen healthy as this entry says that it was left; false at once if this process doesn't
+    /// follow its kind.
+    pub async fn is_taken_up(&self, instance_id: &str, left: &InventoryEntry) -> bool {
+        let Some(reference) = &left.resource else { return false };
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            let is_healthy = locked(&self.cache).is_healthy(instance_id, reference, left);
+            match is_healthy {
+                Some(true) => return true,
+                Some(false) => news.await,
+                None => return false,
+            }
+        }
     }
 
     /// What all autoscalers of the cluster target, if this process follows them.

@@ -23,6 +23,7 @@ mod report;
 mod shared;
 mod source;
 mod takeover;
+mod uptake;
 mod volume_claims;
 mod work;
 
@@ -147,9 +148,9 @@ pub fn wait_for_runtime(context: &mut Context<impl Deployment>, status: &Value, 
 impl Round {
     /// Claims, looks, plans, acts and reports.
     pub async fn run(mut self, context: &mut Context<impl Deployment>) -> Result<Next, Failure> {
-        let refused = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
-        if !refused.is_empty() {
-            return self.not_granted(context, &refused).await;
+        let claimed = claims::record(context, self.cluster.runtime_id(), &self.wanted).await?;
+        if !claimed.refused.is_empty() {
+            return self.not_granted(context, &claimed.refused).await;
         }
         self.watch.follow(self.wanted.iter().map(|one| &one.reference));
         let live = match self.observe(context).await? {
@@ -171,6 +172,7 @@ impl Round {
             instance_id: &context.object.meta().id.clone(),
             adopt: &adopt,
             inventory: &inventory,
+            seen_by_others: &claimed.seen,
             live: &live,
             desired: &self.wanted,
             until: self.until,
@@ -180,6 +182,7 @@ impl Round {
         let is_whole = outcomes.iter().all(|outcome| outcome.error.is_none()) && outcomes.len() == self.wanted.len();
         let removed = if is_whole { self.remove(context, &steps).await? } else { Removals::put_off(&steps) };
         self.revive_shared(&mut outcomes).await?;
+        self.wait_for_uptake(context, &mut outcomes).await?;
         self.explain(context, &live, &mut outcomes).await?;
         self.report(context, outcomes, removed).await
     }

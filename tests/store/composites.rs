@@ -34,6 +34,21 @@ async fn children_are_written_changed_and_deleted_with_their_owner() {
 }
 
 #[tokio::test]
+async fn a_new_composite_is_looked_at_when_its_children_have_spoken() {
+    let fixture = Fixture::new().await;
+    fixture.apply(&[runtime("local")]).await.unwrap();
+    fixture.reconcile().await;
+    fixture.apply(&[workload(&["a"])]).await.unwrap();
+    let due = "SELECT count(*) FROM work WHERE due_at <= now()";
+    assert_eq!(fixture.count(due).await, 1, "the instance alone");
+    let later =
+        "SELECT count(*) FROM work WHERE kind = 'workload' AND due_at BETWEEN now() AND now() + interval '1 minute'";
+    assert_eq!(fixture.count(later).await, 1, "however long they are silent");
+    fixture.reconcile().await;
+    assert_eq!(fixture.count("SELECT count(*) FROM work WHERE done <> wanted").await, 0);
+}
+
+#[tokio::test]
 async fn a_child_that_is_somebody_elses_is_refused() {
     let fixture = Fixture::new().await;
     let other = crate::fixture::definition("other");

@@ -131,9 +131,9 @@ impl Job {
         let targets = plan.resolve().await?;
         plan.check_uses(&targets).await?;
         plan.verdict()?;
-        let rows = plan.store(&targets, &mut effects).await?;
+        let (users, rows) = tokio::try_join!(plan.users_of_changed(), plan.store(&targets, &mut effects))?;
         plan.store_controllers(kinds.as_ref()).await?;
-        plan.warn_of_misfits().await?;
+        plan.warn_of_misfits(&users)?;
         if self.commits && !effects.is_empty() {
             effects::settle(tx, &self.cause, effects).await?;
         }

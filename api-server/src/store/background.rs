@@ -24,6 +24,8 @@ use crate::hints;
 
 /// How long a commit waits for its position when every nudge is lost.
 const POLL: Duration = Duration::from_millis(150);
+/// Under a steady load positions are given this often, to more commits at a time: what comes after a pause gets its own at once.
+const PACE: Duration = Duration::from_millis(5);
 /// How often replicas are looked at, and elections held.
 const SWEEP: Duration = Duration::from_millis(500);
 /// A pause after a failure, so that a database that is away isn't hammered.
@@ -142,9 +144,11 @@ impl Store {
     async fn give_positions(&self, term: Term) {
         let mut renew_at = Instant::now();
         loop {
+            let began = Instant::now();
             match self.position_next(term, &mut renew_at).await {
                 Ok(Progress::Over) => return,
                 Ok(Progress::More) => continue,
+                Ok(Progress::Positioned) => tokio::time::sleep_until(began + PACE).await,
                 Ok(Progress::Idle) => {}
                 Err(error) => {
                     tracing::warn!(error = %Chain(&error), "giving positions failed; retrying");
@@ -171,13 +175,19 @@ impl Store {
             self.bells.positioned.notify_one();
             self.nudge(Channel::Positioned).await;
         }
-        Ok(if is_full(appended) { Progress::More } else { Progress::Idle })
+        Ok(match appended {
+            0 => Progress::Idle,
+            full if is_full(full) => Progress::More,
+            _ => Progress::Positioned,
+        })
     }
 }
 
 /// What one look at the unpositioned commits came to.
 enum Progress {
     More,
+    /// All that there was.
+    Positioned,
     Idle,
     /// Another term has begun.
     Over,

@@ -13,7 +13,7 @@ use super::next_look::back_off;
 use super::reading::{Reading, read};
 use super::replicas::{self, FULL_LOOKS};
 use super::work::{self, Caller, parse_id};
-use super::{Store, events_write};
+use super::{Store, events_write, statement};
 use crate::error::{Chain, Error, Result};
 
 const BEGUN: &str = "begun";
@@ -55,11 +55,7 @@ impl Store {
         let mut answers = self
             .write(move |tx| {
                 let (store, asked, identity) = (store.clone(), asked.clone(), identity.clone());
-                let outcome = async move {
-                    replicas::check_alive(tx, replica, &identity).await?;
-                    store.take_and_read(tx, replica, &asked).await
-                };
-                outcome.boxed()
+                async move { store.take_and_read(tx, replica, &identity, &asked).await }.boxed()
             })
             .await?;
         // A key that is named twice is begun once.
@@ -74,9 +70,10 @@ impl Store {
         &self,
         tx: &Transaction<'_>,
         replica: Uuid,
+        identity: &str,
         keys: &[Key],
     ) -> Result<BTreeMap<Key, BeginResult>> {
-        let taken = take(tx, replica, keys).await?;
+        let taken = take(tx, replica, identity, keys).await?;
         let begun = taken.iter().filter(|(_, taken)| matches!(taken, Taken::Begun(_)));
         let ids = begun.map(|((id, ..), _)| *id).collect::<BTreeSet<_>>().into_iter().collect::<Vec<_>>();
         let reading = if ids.is_empty() { Reading::default() } else { read(tx, &ids).await? };
@@ -136,40 +133,40 @@ fn refused(outcome: &str) -> BeginResult {
     BeginResult { outcome: outcome.into(), ..Default::default() }
 }
 
-/// Locks the rows, decides on each and takes what may be taken.
-async fn take(tx: &Transaction<'_>, replica: Uuid, keys: &[Key]) -> Result<BTreeMap<Key, Taken>> {
+const LOCK: &str = "SELECT w.object_id, w.controller, w.kind, w.holder,
+         COALESCE(w.due_at <= clock_timestamp(), false) AS is_due,
+         w.holder IS NOT NULL AND w.holder <> $3
+             AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = w.holder AND r.expires_at > clock_timestamp())
+             AS is_abandoned
+     FROM work w JOIN UNNEST($1::uuid[], $2::text[], $4::text[]) AS a (id, controller, kind)
+          ON w.object_id = a.id AND w.controller = a.controller AND w.kind = a.kind
+     ORDER BY w.object_id, w.controller FOR UPDATE OF w";
+
+/// Users and children go first. A deleting attachment goes with what it is aimed at.
+const BLOCKED: &str = "SELECT o.id FROM objects o WHERE o.id = ANY($1) AND o.deleted_at IS NOT NULL
+       AND (EXISTS (SELECT FROM objects c WHERE c.owner_id = o.id)
+         OR EXISTS (SELECT FROM object_refs r JOIN objects u ON u.id = r.from_id
+                    WHERE r.to_id = o.id AND NOT (u.kind = 'attachment' AND u.deleted_at IS NOT NULL)))";
+
+/// Locks the rows, decides on each and takes what may be taken. Fails unless the replica is alive.
+async fn take(tx: &Transaction<'_>, replica: Uuid, identity: &str, keys: &[Key]) -> Result<BTreeMap<Key, Taken>> {
     let ids = keys.iter().map(|(id, ..)| *id).collect::<Vec<_>>();
     let controllers = keys.iter().map(|(_, controller, _)| controller.as_str()).collect::<Vec<_>>();
     let kinds = keys.iter().map(|(.., kind)| kind.as_str()).collect::<Vec<_>>();
-    let lock = tx
-        .prepare_cached(
-            "SELECT w.object_id, w.controller, w.kind, w.holder,
-                    COALESCE(w.due_at <= clock_timestamp(), false) AS is_due,
-                    w.holder IS NOT NULL AND w.holder <> $3
-                        AND NOT EXISTS (SELECT FROM replicas r WHERE r.id = w.holder AND r.expires_at > clock_timestamp())
-                        AS is_abandoned
-             FROM work w JOIN UNNEST($1::uuid[], $2::text[], $4::text[]) AS a (id, controller, kind)
-                  ON w.object_id = a.id AND w.controller = a.controller AND w.kind = a.kind
-             ORDER BY w.object_id, w.controller FOR UPDATE OF w",
-        )
-        .await?;
-    let blocked = tx
-        .prepare_cached(
-            // Users and children go first. A deleting attachment goes with what it is aimed at.
-            "SELECT o.id FROM objects o WHERE o.id = ANY($1) AND o.deleted_at IS NOT NULL
-               AND (EXISTS (SELECT FROM objects c WHERE c.owner_id = o.id)
-                 OR EXISTS (SELECT FROM object_refs r JOIN objects u ON u.id = r.from_id
-                            WHERE r.to_id = o.id AND NOT (u.kind = 'attachment' AND u.deleted_at IS NOT NULL)))",
-        )
-        .await?;
-    // Two statements on one round trip: the second sees what committed while the first waited for locks.
+    // On one round trip: the last sees what committed while the one before waited for locks.
     let asked: [&(dyn ToSql + Sync); 4] = [&ids, &controllers, &replica, &kinds];
-    let (rows, blocked) = tokio::try_join!(tx.query(&lock, &asked), tx.query(&blocked, &asked[..1]))?;
+    let found =
+        statement::query_all(tx, &[(replicas::ALIVE, &[&replica, &identity]), (LOCK, &asked), (BLOCKED, &asked[..1])])
+            .await?;
+    let [alive, rows, blocked] = found.as_slice() else { return Err(Error::Corrupt("three queries".into())) };
+    if alive.is_empty() {
+        return Err(replicas::expired(replica));
+    }
     let blocked = blocked.iter().map(|row| row.get::<_, Uuid>(0)).collect::<HashSet<_>>();
     let mut taken = keys.iter().map(|key| (key.clone(), Taken::Gone)).collect::<BTreeMap<_, _>>();
     let mut free = Lots::default();
     let mut waiting = Lots::default();
-    for row in &rows {
+    for row in rows {
         let key: Key = (row.get("object_id"), row.get("controller"), row.get("kind"));
         let holder: Option<Uuid> = row.get("holder");
         let is_abandoned: bool = row.get("is_abandoned");

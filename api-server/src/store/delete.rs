@@ -1,13 +1,18 @@
 //! Deletion: refused while used, marked in one transaction for all that goes, proved by controllers, ended by [`collect`].
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use std::time::SystemTime;
 
 use deadpool_postgres::Transaction;
+use threeport::registry::Registry;
 use uuid::Uuid;
 
-use super::{Change, ChangeType, Effects, Row, homes, read, row, statement};
+use super::{Change, ChangeType, Effects, Row, homes, pins, read, row, statement};
 use crate::error::{Error, Result};
+use crate::rules;
+
+const TARGETS: &str = "SELECT DISTINCT to_id FROM object_refs WHERE from_id = ANY($1)";
+const OWNER: &str = "SELECT id, kind, project, name, deleted_at IS NOT NULL AS is_deleting FROM objects WHERE id = $1";
 
 /// Waits for its target's inventory instead of a controller of its own.
 pub const ATTACHMENT: &str = "attachment";
@@ -62,26 +67,29 @@ pub async fn mark(tx: &Transaction<'_>, closure: &[Row], delete_data: bool, effe
     let sql = format!(
         "UPDATE objects o SET deleted_at = coalesce(o.deleted_at, now()), delete_data = o.delete_data OR $2,
              revision = o.revision + 1, updated_at = now()
-         WHERE o.id = $1 AND (o.deleted_at IS NULL OR ($2 AND NOT o.delete_data)) RETURNING {}",
+         WHERE o.id = ANY($1) AND (o.deleted_at IS NULL OR ($2 AND NOT o.delete_data)) RETURNING {}",
         row::COLUMNS
     );
     let mut marked = homes::let_go(tx, closure).await?;
+    let ids = closure.iter().map(|row| row.id).collect::<Vec<_>>();
+    let after = statement::query(tx, &sql, &[&ids, &delete_data]).await?;
+    let mut after = after.iter().map(Row::from).map(|row| (row.id, row)).collect::<HashMap<_, _>>();
+    // The log tells of owners first.
     for before in closure {
-        if let Some(after) = statement::query_opt(tx, &sql, &[&before.id, &delete_data]).await? {
-            let change =
-                Change { change_type: ChangeType::Deleting, before: Some(before.clone()), after: Row::from(&after) };
-            effects.changes.push(change);
-            marked.insert(before.id);
-        }
+        let Some(after) = after.remove(&before.id) else { continue };
+        marked.insert(after.id);
+        effects.changes.push(Change { change_type: ChangeType::Deleting, before: Some(before.clone()), after });
     }
     let attachments = closure.iter().filter(|row| row.kind == ATTACHMENT && marked.contains(&row.id));
     let attachments = attachments.map(|row| row.id).collect::<Vec<_>>();
     effects.wake.extend(targets_of(tx, &attachments).await?);
     // Asking again is the one way to have a cleanup tried again that has given up.
     let asked_again = closure.iter().filter(|row| row.is_deleting()).map(|row| row.id).collect::<Vec<_>>();
-    let sql = "SELECT DISTINCT object_id FROM work WHERE object_id = ANY($1) AND gave_up";
-    let gave_up = statement::query(tx, sql, &[&asked_again]).await?;
-    effects.wake.extend(gave_up.iter().map(|row| row.get::<_, Uuid>("object_id")));
+    if !asked_again.is_empty() {
+        let sql = "SELECT DISTINCT object_id FROM work WHERE object_id = ANY($1) AND gave_up";
+        let gave_up = statement::query(tx, sql, &[&asked_again]).await?;
+        effects.wake.extend(gave_up.iter().map(|row| row.get::<_, Uuid>("object_id")));
+    }
     collect(tx, marked, effects).await
 }
 
@@ -93,8 +101,8 @@ pub async fn collect(tx: &Transaction<'_>, candidates: BTreeSet<Uuid>, effects: 
         if gone.contains(&id) {
             continue;
         }
-        let Some(row) = lock_deleting(tx, id).await? else { continue };
-        match holds(tx, &row, effects).await? {
+        let Some((row, holds)) = look(tx, id, effects).await? else { continue };
+        match holds {
             Holds::Others => {}
             Holds::Controllers => {
                 effects.wake.insert(id);
@@ -121,23 +129,26 @@ enum Holds {
     Nothing,
 }
 
-async fn holds(tx: &Transaction<'_>, row: &Row, effects: &Effects) -> Result<Holds> {
-    let held = statement::query_one(
-        tx,
-        "SELECT EXISTS (SELECT 1 FROM objects c WHERE c.owner_id = $1) AS has_children,
+/// Locks a deleting object and looks at what holds it; none if it isn't deleting.
+async fn look(tx: &Transaction<'_>, id: Uuid, effects: &Effects) -> Result<Option<(Row, Holds)>> {
+    let lock =
+        format!("SELECT {} FROM objects o WHERE o.id = $1 AND o.deleted_at IS NOT NULL FOR UPDATE", row::COLUMNS);
+    let holds = "SELECT EXISTS (SELECT 1 FROM objects c WHERE c.owner_id = $1) AS has_children,
                 EXISTS (SELECT 1 FROM object_refs r JOIN objects u ON u.id = r.from_id WHERE r.to_id = $1
                         AND NOT (u.kind = $2 AND u.deleted_at IS NOT NULL)) AS has_users,
-                EXISTS (SELECT 1 FROM work w WHERE w.object_id = $1) AS has_work",
-        &[&row.id, &ATTACHMENT],
-    )
-    .await?;
-    if held.get("has_children") || held.get("has_users") || homes::is_populated(tx, row).await? {
-        return Ok(Holds::Others);
+                EXISTS (SELECT 1 FROM work w WHERE w.object_id = $1) AS has_work";
+    let (locked, held) = statement::query_both(tx, (&lock, &[&id]), (holds, &[&id, &ATTACHMENT])).await?;
+    let (Some(row), Some(held)) = (locked.first().map(Row::from), held.first()) else { return Ok(None) };
+    if held.get("has_children") || held.get("has_users") || homes::is_populated(tx, &row).await? {
+        return Ok(Some((row, Holds::Others)));
     }
     if row.kind == ATTACHMENT && is_attached(tx, row.id, effects).await? {
-        return Ok(Holds::Others);
+        return Ok(Some((row, Holds::Others)));
     }
-    Ok(if held.get("has_work") { Holds::Controllers } else { Holds::Nothing })
+    // A composite's controller sums its children up: it has made nothing whose absence it could prove.
+    let is_composite = Registry::built_in().get(&row.kind).is_some_and(|kind| rules::is_composite(kind));
+    let holds = if held.get("has_work") && !is_composite { Holds::Controllers } else { Holds::Nothing };
+    Ok(Some((row, holds)))
 }
 
 /// Whether the attachment's target may still hold what it contributed: its last look failed or is still to come.
@@ -151,11 +162,6 @@ async fn is_attached(tx: &Transaction<'_>, id: Uuid, effects: &Effects) -> Resul
     )
     .await?;
     Ok(rows.iter().any(|row| row.get("is_undone") || effects.wake.contains(&row.get("to_id"))))
-}
-
-async fn lock_deleting(tx: &Transaction<'_>, id: Uuid) -> Result<Option<Row>> {
-    let sql = format!("SELECT {} FROM objects o WHERE o.id = $1 AND o.deleted_at IS NOT NULL FOR UPDATE", row::COLUMNS);
-    Ok(statement::query_opt(tx, &sql, &[&id]).await?.as_ref().map(Row::from))
 }
 
 async fn deleting_attachments_of(tx: &Transaction<'_>, id: Uuid) -> Result<Vec<Row>> {
@@ -172,8 +178,7 @@ pub async fn targets_of(tx: &Transaction<'_>, ids: &[Uuid]) -> Result<Vec<Uuid>>
     if ids.is_empty() {
         return Ok(Vec::new());
     }
-    let sql = "SELECT DISTINCT to_id FROM object_refs WHERE from_id = ANY($1)";
-    Ok(statement::query(tx, sql, &[&ids]).await?.iter().map(|row| row.get("to_id")).collect())
+    Ok(statement::query(tx, TARGETS, &[&ids]).await?.iter().map(|row| row.get("to_id")).collect())
 }
 
 /// What a removed object leaves behind.
@@ -192,36 +197,41 @@ pub async fn remove(
     effects: &mut Effects,
     remains: Remains,
 ) -> Result<BTreeSet<Uuid>> {
-    let mut next = targets_of(tx, &[row.id]).await?.into_iter().collect::<BTreeSet<_>>();
-    next.extend(homes::deleting_homes_of(tx, row).await?);
     homes::forget(tx, row).await?;
-    if remains == Remains::Tombstone {
-        statement::execute(
-            tx,
-            "INSERT INTO tombstones (object_id, kind, project, name) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-            &[&row.id, &row.kind, &row.project, &row.name],
-        )
-        .await?;
+    let tombstone = "INSERT INTO tombstones (object_id, kind, project, name) SELECT $1, $2, $3, $4 WHERE $5
+                     ON CONFLICT DO NOTHING";
+    let is_proved = remains == Remains::Tombstone;
+    let found = statement::query_all(
+        tx,
+        &[
+            (TARGETS, &[&[row.id].as_slice()]),
+            (homes::DELETING, &[&row.project, &row.kind]),
+            (OWNER, &[&row.owner_id]),
+            (tombstone, &[&row.id, &row.kind, &row.project, &row.name, &is_proved]),
+            ("DELETE FROM objects WHERE id = $1", &[&row.id]),
+        ],
+    )
+    .await?;
+    let ids = |rows: &Vec<tokio_postgres::Row>| rows.iter().map(|row| row.get(0)).collect::<Vec<Uuid>>();
+    let targets = ids(&found[0]);
+    if pins::pin(&row.kind, &row.spec).is_some() {
+        pins::drop_unpinned(tx, &targets).await?;
     }
-    statement::execute(tx, "DELETE FROM objects WHERE id = $1", &[&row.id]).await?;
-    super::pins::drop_unpinned(tx, &next.iter().copied().collect::<Vec<_>>()).await?;
+    let mut next = targets.into_iter().chain(ids(&found[1])).collect::<BTreeSet<_>>();
     let mut after = row.clone();
     after.revision += 1;
     after.updated_at = SystemTime::now();
     effects.wake.remove(&row.id);
     effects.wake_users_of.remove(&row.id);
     effects.changes.push(Change { change_type: ChangeType::Removed, before: Some(row.clone()), after });
-    if let Some(owner) = row.owner_id {
-        if is_living(tx, owner).await? {
-            effects.wake.insert(owner);
+    if let Some(owner) = found[2].first() {
+        let id = owner.get("id");
+        effects.owners.insert(id, read::reference(owner));
+        if owner.get("is_deleting") {
+            next.insert(id);
         } else {
-            next.insert(owner);
+            effects.wake.insert(id);
         }
     }
     Ok(next)
-}
-
-async fn is_living(tx: &Transaction<'_>, id: Uuid) -> Result<bool> {
-    let sql = "SELECT 1 FROM objects WHERE id = $1 AND deleted_at IS NULL";
-    Ok(statement::query_opt(tx, sql, &[&id]).await?.is_some())
 }

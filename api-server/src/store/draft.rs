@@ -62,10 +62,14 @@ impl Draft {
         })
     }
 
+    pub fn is_changed(&self) -> bool {
+        self.is_spec_changed() || self.is_meta_changed()
+    }
+
     pub fn outcome(&self) -> &'static str {
         match &self.before {
             None => "created",
-            Some(_) if self.is_spec_changed() || self.is_meta_changed() => "updated",
+            Some(_) if self.is_changed() => "updated",
             Some(_) => "unchanged",
         }
     }

@@ -15,8 +15,10 @@ const FULL_LOOK: Duration = Duration::from_secs(1);
 const PAGE: i64 = 1000;
 /// `due_at` is the start of the transaction that set it, which may commit later.
 const OVERLAP: Duration = Duration::from_secs(2);
-/// Bells are coalesced for this long, so that a storm of commits costs few queries.
-const COALESCE: Duration = Duration::from_millis(2);
+/// Bells are coalesced for this long, so that a storm of commits costs few queries: the longer, the more there was to read.
+const COALESCE: Duration = Duration::from_millis(1);
+const COALESCE_ROW: Duration = Duration::from_micros(200);
+const COALESCE_MOST: Duration = Duration::from_millis(50);
 
 /// Where a read of the index goes on.
 #[derive(Clone, Copy)]
@@ -35,20 +37,20 @@ pub async fn announce(store: &Store, mut hints: hints::Sender) {
             next_full = Instant::now() + FULL_LOOK;
             hints.expire();
         }
-        let pause = match announce_due(store, &mut hints, from).await {
-            Ok(next_due) => next_due.min(next_full.saturating_duration_since(Instant::now())),
+        let (read, pause) = match announce_due(store, &mut hints, from).await {
+            Ok((read, next_due)) => (read, next_due.min(next_full.saturating_duration_since(Instant::now()))),
             Err(error) => {
                 tracing::warn!(error = %Chain(&error), "reading due work failed; retrying");
-                FULL_LOOK
+                (0, FULL_LOOK)
             }
         };
-        tokio::time::sleep(COALESCE).await;
+        tokio::time::sleep((COALESCE + COALESCE_ROW * read).min(COALESCE_MOST)).await;
         let _ = timeout(pause, store.bells.due.notified()).await;
     }
 }
 
-/// Offers what has been due since `from`; returns how long until the next row is due.
-async fn announce_due(store: &Store, hints: &mut hints::Sender, from: SystemTime) -> Result<Duration> {
+/// Offers what has been due since `from`; returns how many rows that were, and how long until the next one is due.
+async fn announce_due(store: &Store, hints: &mut hints::Sender, from: SystemTime) -> Result<(u32, Duration)> {
     let mut place = Place { due_at: from, object_id: Uuid::nil() };
     let mut due = 0;
     loop {
@@ -69,7 +71,7 @@ async fn announce_due(store: &Store, hints: &mut hints::Sender, from: SystemTime
         #[expect(clippy::cast_precision_loss, reason = "a gauge")]
         metrics::gauge!("threeport_work_due").set(due as f64);
     }
-    until_next(store).await
+    Ok((u32::try_from(due).unwrap_or(u32::MAX), until_next(store).await?))
 }
 
 async fn read_page(store: &Store, from: Place) -> Result<Vec<Hint>> {

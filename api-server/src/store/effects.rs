@@ -3,10 +3,12 @@
 use std::collections::BTreeSet;
 
 use deadpool_postgres::Transaction;
+use threeport::registry::Registry;
 use uuid::Uuid;
 
+use super::log::{self, Owners};
 use super::row::Row;
-use super::{Cause, fan_out, log, work};
+use super::{Cause, fan_out, work};
 use crate::error::Result;
 
 /// What kind of change a log entry tells of.
@@ -52,6 +54,8 @@ pub struct Effects {
     pub wake: BTreeSet<Uuid>,
     /// Objects whose users' work is due: changed spec, flipped Ready, changed output.
     pub wake_users_of: BTreeSet<Uuid>,
+    /// Owners of changed objects that are known already.
+    pub owners: Owners,
 }
 
 impl Effects {
@@ -62,11 +66,11 @@ impl Effects {
 
 /// Makes work due and appends to the log. Call last: the commit's id is drawn when every row lock is held.
 pub async fn settle(tx: &Transaction<'_>, cause: &Cause, effects: Effects) -> Result<()> {
-    let Effects { changes, mut wake, wake_users_of } = effects;
+    let Effects { changes, mut wake, wake_users_of, owners } = effects;
     let created = changes.iter().filter(|change| change.change_type == ChangeType::Created);
     let created = created.map(|change| (change.after.id, change.after.kind.as_str())).collect::<Vec<_>>();
     if !created.is_empty() {
-        work::insert(tx, &created, &cause.traceparent).await?;
+        work::insert(tx, &created, &reconciled_owners(&changes), &cause.traceparent).await?;
     }
     if !wake_users_of.is_empty() {
         wake.extend(fan_out::users_of(tx, &wake_users_of, &cause.traceparent).await?);
@@ -75,11 +79,19 @@ pub async fn settle(tx: &Transaction<'_>, cause: &Cause, effects: Effects) -> Re
     for (id, _) in &created {
         wake.remove(id);
     }
-    if !wake.is_empty() {
-        work::wake(tx, &wake.into_iter().collect::<Vec<_>>(), &cause.traceparent).await?;
-    }
-    if !changes.is_empty() {
-        log::append(tx, cause, &changes).await?;
-    }
+    let wake = wake.into_iter().collect::<Vec<_>>();
+    let owners = log::owners_of(tx, &changes, &owners).await?;
+    // Prepared before the first is sent, or the second could be first.
+    let (waking, appending) = (work::prepare_wake(tx).await?, log::prepare(tx).await?);
+    let woken = async { if wake.is_empty() { Ok(0) } else { waking.run(tx, &wake, &cause.traceparent).await } };
+    let appended =
+        async { if changes.is_empty() { Ok(()) } else { appending.run(tx, cause, &changes, &owners).await } };
+    tokio::try_join!(woken, appended)?;
     Ok(())
+}
+
+/// The owners of created objects that are reconciled themselves.
+fn reconciled_owners(changes: &[Change]) -> Vec<Uuid> {
+    let created = changes.iter().filter(|change| change.change_type == ChangeType::Created);
+    created.filter(|change| !Registry::is_data(&change.after.kind)).filter_map(|change| change.after.owner_id).collect()
 }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use deadpool_postgres::Transaction;
 use threeport::v1::NewEvent;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::Row;
@@ -45,18 +46,17 @@ pub async fn report(tx: &Transaction<'_>, about: &Row, events: &[NewEvent], repo
              SET count = e.count + excluded.count, last_seen_at = now()",
         )
         .await?;
-    tx.execute(
-        &upsert,
-        &[&about.id, &about.kind, &about.project, &about.name, &reported_by, &ids, &types, &reasons, &notes, &counts],
-    )
-    .await?;
     let bound = tx
         .prepare_cached(
             "DELETE FROM events WHERE object_id = $1 AND id IN (
                  SELECT id FROM events WHERE object_id = $1 ORDER BY last_seen_at DESC, id DESC OFFSET $2)",
         )
         .await?;
-    tx.execute(&bound, &[&about.id, &KEPT]).await?;
+    let about: [&(dyn ToSql + Sync); 10] =
+        [&about.id, &about.kind, &about.project, &about.name, &reported_by, &ids, &types, &reasons, &notes, &counts];
+    tokio::try_join!(async { tx.execute(&upsert, &about).await }, async {
+        tx.execute(&bound, &[about[0], &KEPT]).await
+    })?;
     Ok(())
 }
 

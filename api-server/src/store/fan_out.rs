@@ -13,6 +13,12 @@ const AT_ONCE: i64 = 100;
 /// So many are woken in one transaction afterwards.
 const BATCH: i64 = 500;
 
+/// Some users of each target.
+pub const USERS: &str = "SELECT t.id, r.from_id FROM UNNEST($1::uuid[]) AS t (id)
+     CROSS JOIN LATERAL (SELECT from_id FROM object_refs WHERE to_id = t.id LIMIT $2) r";
+/// So many of them: enough to tell that they are too many.
+pub const MOST: i64 = AT_ONCE + 1;
+
 /// The users of `targets` to wake now; those of a target with too many are left to a `fan_outs` row.
 ///
 /// A project's edit wakes nobody: everything in it would run. The targets are locked first, so that a user who is being
@@ -20,27 +26,28 @@ const BATCH: i64 = 500;
 pub async fn users_of(tx: &Transaction<'_>, targets: &BTreeSet<Uuid>, traceparent: &str) -> Result<BTreeSet<Uuid>> {
     let targets = targets.iter().copied().collect::<Vec<_>>();
     let lock = "SELECT id FROM objects WHERE id = ANY($1) AND kind <> 'project' ORDER BY id FOR UPDATE";
-    let select = "SELECT t.id, r.from_id FROM UNNEST($1::uuid[]) AS t (id)
-                  CROSS JOIN LATERAL (SELECT from_id FROM object_refs WHERE to_id = t.id LIMIT $2) r";
-    let most = AT_ONCE + 1;
-    let (locked, rows) = statement::query_both(tx, (lock, &[&targets]), (select, &[&targets, &most])).await?;
-    let targets = locked.iter().map(|row| row.get::<_, Uuid>(0)).collect::<Vec<_>>();
+    let (locked, rows) = statement::query_both(tx, (lock, &[&targets]), (USERS, &[&targets, &MOST])).await?;
     let mut now = BTreeSet::new();
-    for target in targets {
+    for target in locked.iter().map(|row| row.get::<_, Uuid>(0)) {
         let users = rows.iter().filter(|row| row.get::<_, Uuid>(0) == target).map(|row| row.get::<_, Uuid>(1));
-        let users = users.collect::<Vec<_>>();
-        if i64::try_from(users.len()).unwrap_or(i64::MAX) > AT_ONCE {
-            let id = Uuid::now_v7();
-            tx.execute(
-                "INSERT INTO fan_outs (id, target_id, traceparent) VALUES ($1, $2, $3)",
-                &[&id, &target, &traceparent],
-            )
-            .await?;
-        } else {
-            now.extend(users);
-        }
+        now.extend(now_or_later(tx, target, users.collect(), traceparent).await?);
     }
     Ok(now)
+}
+
+/// The users of a locked target to wake now: all that were found, unless there are too many.
+pub async fn now_or_later(
+    tx: &Transaction<'_>,
+    target: Uuid,
+    users: Vec<Uuid>,
+    traceparent: &str,
+) -> Result<Vec<Uuid>> {
+    if i64::try_from(users.len()).unwrap_or(i64::MAX) <= AT_ONCE {
+        return Ok(users);
+    }
+    let sql = "INSERT INTO fan_outs (id, target_id, traceparent) VALUES ($1, $2, $3)";
+    statement::execute(tx, sql, &[&Uuid::now_v7(), &target, &traceparent]).await?;
+    Ok(Vec::new())
 }
 
 impl Store {

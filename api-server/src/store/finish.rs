@@ -13,7 +13,7 @@ use threeport::v1::{FinishRequest, FinishResponse, FinishResult, Object};
 use uuid::Uuid;
 
 use super::ending::Ending;
-use super::held::{Held, lock_going};
+use super::held::Held;
 use super::next_look::{NextLook, Outcome, next_look};
 use super::row::{COLUMNS, Row};
 use super::status::{self, Meaning, Statement};
@@ -84,31 +84,30 @@ impl Store {
         };
         seen.hear(ending);
         self.wake_concerned(tx, &seen, ending, cause, &mut effects).await?;
-        let going = if is_cleaned || ending.is_pruned() {
-            lock_going(tx, &seen.row, is_cleaned).await?
-        } else {
-            BTreeSet::new()
-        };
-        let held = seen.lock(tx, replica, ending, &effects.wake).await?;
+        let mut concerned = effects.wake.clone();
+        // The owner may go with what it owned.
+        concerned.extend(seen.row.owner_id.filter(|_| is_cleaned));
+        let held = seen.lock(tx, replica, ending, &concerned).await?;
         let reporter = format!("controller:{}", ending.controller);
-        events_write::report(tx, &held.row, &ending.events, &reporter).await?;
+        let events = events_write::report(tx, &held.row, &ending.events, &reporter);
+        // All rows are locked, and none of what follows is another's business: it shares a round trip.
         if is_cleaned && !held.standing.has_moved {
-            ending.inventory.store(tx, held.row.id).await?;
-            remove_work(tx, ending).await?;
+            tokio::try_join!(events, ending.inventory.store(tx, held.row.id), remove_work(tx, ending))?;
             delete::collect(tx, BTreeSet::from([held.row.id]), &mut effects).await?;
         } else {
             let outcome = if refusal.is_some() { Outcome::Retry } else { ending.outcome };
             let next = next_look(outcome, ending.wanted, held.standing, rand::random());
-            // All rows are locked, and none of the three is another's business: they share a round trip.
             tokio::try_join!(
+                events,
                 ending.inventory.store(tx, held.row.id),
                 self.store_status(tx, &held, ending, &mut effects),
                 store_work(tx, &held, ending, next),
             )?;
             if !held.standing.has_moved {
-                delete::collect(tx, going, &mut effects).await?;
+                delete::collect(tx, held.going, &mut effects).await?;
             }
         }
+        effects.owners.extend(held.row.owner_id.zip(held.owner));
         effects::settle(tx, cause, effects).await?;
         let child_error = refusal.map(|refusal| refusal.message).unwrap_or_default();
         Ok(FinishResult { accepted: true, child_error })
@@ -125,7 +124,10 @@ impl Store {
     ) -> Result<()> {
         let (_, meaning) = self.merge(seen, ending);
         effects.wake.extend(seen.row.owner_id.filter(|_| meaning.concerns_owner));
-        effects.wake_users_of.extend(meaning.concerns_users.then_some(seen.row.id));
+        if meaning.concerns_users {
+            let users = fan_out::now_or_later(tx, seen.row.id, seen.users.clone(), &cause.traceparent).await?;
+            effects.wake.extend(users);
+        }
         let targets = std::mem::take(&mut effects.wake_users_of);
         if !targets.is_empty() {
             effects.wake.extend(fan_out::users_of(tx, &targets, &cause.traceparent).await?);

@@ -52,12 +52,8 @@ pub async fn is_populated(tx: &Transaction<'_>, home: &Row) -> Result<bool> {
 }
 
 /// The deleting homes of an object that may have been the last in them.
-pub async fn deleting_homes_of(tx: &Transaction<'_>, row: &Row) -> Result<Vec<Uuid>> {
-    let sql = "SELECT id FROM objects WHERE project = '' AND deleted_at IS NOT NULL
-                 AND ((kind = 'project' AND name = $1) OR (kind = 'object-kind' AND name = $2))";
-    let homes = statement::query(tx, sql, &[&row.project, &row.kind]).await?;
-    Ok(homes.iter().map(|home| home.get("id")).collect())
-}
+pub const DELETING: &str = "SELECT id FROM objects WHERE project = '' AND deleted_at IS NOT NULL
+         AND ((kind = 'project' AND name = $1) OR (kind = 'object-kind' AND name = $2))";
 
 /// Ends what projects on their way out use, since that may live in them and go before them; answers what was used.
 pub async fn let_go(tx: &Transaction<'_>, closure: &[Row]) -> Result<BTreeSet<Uuid>> {

@@ -6,49 +6,58 @@ use deadpool_postgres::Transaction;
 use serde_json::{Value, json};
 use threeport::json::to_json;
 use threeport::v1::ObjectReference;
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::{Cause, Change, ChangeType, Row};
 use crate::error::Result;
 
-/// Appends one commit with its changes. Call last in the transaction.
-pub async fn append(tx: &Transaction<'_>, cause: &Cause, changes: &[Change]) -> Result<()> {
-    let owners = owners_of(tx, changes).await?;
-    let columns = Columns::of(changes, &owners);
+/// Owners by id.
+pub type Owners = HashMap<Uuid, ObjectReference>;
+
+/// The statement that appends, prepared.
+pub struct Append(Statement);
+
+/// Prepares to append.
+pub async fn prepare(tx: &Transaction<'_>) -> Result<Append> {
     // Nothing here waits for a row: drawn beside an UPDATE, the id could be drawn before that waits for its lock, and two
     // writers of one object would get ids against the order of their revisions.
-    let insert = tx
-        .prepare_cached(
-            "WITH drawn AS MATERIALIZED (SELECT nextval('commit_ids') AS id),
-             entry AS (INSERT INTO commits (id, actor, reason, traceparent) SELECT id, $1, $2, $3 FROM drawn),
-             waiting AS (INSERT INTO unpositioned (commit_id) SELECT id FROM drawn)
-             INSERT INTO changes (commit_id, ordinal, object_id, kind, project, name, type, meta, before, spec, status)
-             SELECT d.id, c.ordinal::integer, c.object_id, c.kind, c.project, c.name, c.type, c.meta, c.before, c.spec, c.status
-             FROM drawn d, UNNEST($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::jsonb[],
-                         $11::jsonb[], $12::jsonb[])
-                  WITH ORDINALITY AS c (object_id, kind, project, name, type, meta, before, spec, status, ordinal)",
+    let sql = "WITH drawn AS MATERIALIZED (SELECT nextval('commit_ids') AS id),
+         entry AS (INSERT INTO commits (id, actor, reason, traceparent) SELECT id, $1, $2, $3 FROM drawn),
+         waiting AS (INSERT INTO unpositioned (commit_id) SELECT id FROM drawn)
+         INSERT INTO changes (commit_id, ordinal, object_id, kind, project, name, type, meta, before, spec, status)
+         SELECT d.id, c.ordinal::integer, c.object_id, c.kind, c.project, c.name, c.type, c.meta, c.before, c.spec, c.status
+         FROM drawn d, UNNEST($4::uuid[], $5::text[], $6::text[], $7::text[], $8::text[], $9::jsonb[], $10::jsonb[],
+                     $11::jsonb[], $12::jsonb[])
+              WITH ORDINALITY AS c (object_id, kind, project, name, type, meta, before, spec, status, ordinal)";
+    Ok(Append(tx.prepare_cached(sql).await?))
+}
+
+impl Append {
+    /// Appends one commit with its changes: the last statement of its transaction.
+    pub async fn run(&self, tx: &Transaction<'_>, cause: &Cause, changes: &[Change], owners: &Owners) -> Result<()> {
+        let columns = Columns::of(changes, owners);
+        tx.execute(
+            &self.0,
+            &[
+                &cause.actor,
+                &cause.reason,
+                &cause.traceparent,
+                &columns.ids,
+                &columns.kinds,
+                &columns.projects,
+                &columns.names,
+                &columns.types,
+                &columns.metas,
+                &columns.befores,
+                &columns.specs,
+                &columns.statuses,
+            ],
         )
         .await?;
-    tx.execute(
-        &insert,
-        &[
-            &cause.actor,
-            &cause.reason,
-            &cause.traceparent,
-            &columns.ids,
-            &columns.kinds,
-            &columns.projects,
-            &columns.names,
-            &columns.types,
-            &columns.metas,
-            &columns.befores,
-            &columns.specs,
-            &columns.statuses,
-        ],
-    )
-    .await?;
-    metrics::counter!("threeport_commits_total").increment(1);
-    Ok(())
+        metrics::counter!("threeport_commits_total").increment(1);
+        Ok(())
+    }
 }
 
 /// The changes in columns, for one multi-row insert.
@@ -95,9 +104,10 @@ fn owner_of(row: &Row, owners: &HashMap<Uuid, ObjectReference>) -> Option<Object
     owners.get(&row.owner_id?).cloned()
 }
 
-/// The owners of changed objects by id. An owner may be gone from the table already, removed by the same transaction.
-async fn owners_of(tx: &Transaction<'_>, changes: &[Change]) -> Result<HashMap<Uuid, ObjectReference>> {
-    let mut owners = HashMap::new();
+/// The owners of changed objects by id, known ones among them. An owner may be gone from the table already, removed by the
+/// same transaction.
+pub async fn owners_of(tx: &Transaction<'_>, changes: &[Change], known: &Owners) -> Result<Owners> {
+    let mut owners = known.clone();
     for change in changes {
         owners.insert(change.after.id, change.after.reference());
     }

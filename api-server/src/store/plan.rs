@@ -8,6 +8,7 @@ use deadpool_postgres::Transaction;
 use threeport::json::{Violation, from_json};
 use threeport::registry::Registry;
 use threeport::v1::ProjectSpec;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::admit::{Admitted, Author, Input, Key, MAX_OBJECTS, Mode};
@@ -72,8 +73,7 @@ impl<'a> Plan<'a> {
                 let much = format!("more than {MAX_DRAFTS} objects with the children of composites; split the request");
                 return Err(Error::invalid("objects", much));
             }
-            let rows = self.lock_named(level.iter().map(|(_, input)| input)).await?;
-            self.find_homes(level.iter().map(|(_, input)| input)).await?;
+            let rows = self.lock_named(&level.iter().map(|(_, input)| input).collect::<Vec<_>>()).await?;
             // Projects first: what lives in them takes their defaults.
             level.sort_by_key(|(_, input)| input.kind.name != "project");
             for (spec_place, input) in level {
@@ -104,36 +104,37 @@ impl<'a> Plan<'a> {
         self.refusal.get_or_insert(error);
     }
 
-    /// Locks the rows that the inputs name against other writers, in the order of ids.
-    async fn lock_named(&self, inputs: impl Iterator<Item = &Input>) -> Result<HashMap<Key, Row>> {
+    /// Locks the rows that the inputs name against other writers, in the order of ids, and reads the projects that they live in.
+    async fn lock_named(&mut self, inputs: &[&Input]) -> Result<HashMap<Key, Row>> {
         let (mut kinds, mut projects, mut names) = (Vec::new(), Vec::new(), Vec::new());
-        for (kind, project, name) in inputs.map(Input::key) {
+        for (kind, project, name) in inputs.iter().map(|input| input.key()) {
             kinds.push(kind);
             projects.push(project);
             names.push(name);
         }
-        let sql = format!(
+        let named = format!(
             "SELECT {} FROM objects o
              WHERE (o.kind, o.project, o.name) IN (SELECT * FROM unnest($1::text[], $2::text[], $3::text[]))
              ORDER BY o.id FOR NO KEY UPDATE",
             row::COLUMNS
         );
-        let rows = statement::query(self.tx, &sql, &[&kinds, &projects, &names]).await?;
+        let homes = "SELECT id, name, spec FROM objects WHERE kind = 'project' AND project = '' AND name = ANY($1)
+                     AND deleted_at IS NULL";
+        let unknown = inputs.iter().filter(|input| input.kind.is_in_project).map(|input| &input.meta.project);
+        let unknown = unknown.filter(|name| !self.homes.contains_key(*name)).cloned().collect::<BTreeSet<_>>();
+        let unknown = unknown.into_iter().collect::<Vec<_>>();
+        let rows = if unknown.is_empty() {
+            statement::query(self.tx, &named, &[&kinds, &projects, &names]).await?
+        } else {
+            let asked: [&(dyn ToSql + Sync); 3] = [&kinds, &projects, &names];
+            let (rows, homes) = statement::query_both(self.tx, (&named, &asked), (homes, &[&unknown])).await?;
+            for home in homes {
+                let spec = from_json(home.get("spec")).map_err(|error| Error::Corrupt(format!("project: {error}")))?;
+                self.homes.insert(home.get("name"), Home { id: home.get("id"), spec });
+            }
+            rows
+        };
         Ok(rows.iter().map(Row::from).map(|row| (key(&row), row)).collect())
-    }
-
-    /// Reads the projects that the inputs live in.
-    async fn find_homes(&mut self, inputs: impl Iterator<Item = &Input>) -> Result<()> {
-        let names = inputs.filter(|input| input.kind.is_in_project).map(|input| input.meta.project.clone());
-        let names = names.filter(|name| !self.homes.contains_key(name)).collect::<BTreeSet<_>>();
-        let names = names.into_iter().collect::<Vec<_>>();
-        let sql = "SELECT id, name, spec FROM objects WHERE kind = 'project' AND project = '' AND name = ANY($1)
-                   AND deleted_at IS NULL";
-        for row in statement::query(self.tx, sql, &[&names]).await? {
-            let spec = from_json(row.get("spec")).map_err(|error| Error::Corrupt(format!("project: {error}")))?;
-            self.homes.insert(row.get("name"), Home { id: row.get("id"), spec });
-        }
-        Ok(())
     }
 
     async fn draft(&mut self, spec_place: String, input: Input, row: Option<Row>) -> Result<()> {

@@ -84,10 +84,14 @@ impl Note {
     }
 
     async fn store(&self, tx: &Transaction<'_>) -> Result<RecordResponse> {
-        let project = self.check_lease(tx).await?;
-        let user = User { runtime: self.runtime, instance: self.object, project };
         let named = [&self.claims, &self.made, &self.releases, &self.gone];
-        tokio::try_join!(self.inventory.store(tx, self.object), shared::lock_all(tx, user.runtime, named))?;
+        // On one round trip: what a lost lease has written is rolled back.
+        let (project, (), ()) = tokio::try_join!(
+            self.check_lease(tx),
+            self.inventory.store(tx, self.object),
+            shared::lock_all(tx, self.runtime, named)
+        )?;
+        let user = User { runtime: self.runtime, instance: self.object, project };
         for resource in &self.made {
             shared::made(tx, &user, resource).await?;
         }

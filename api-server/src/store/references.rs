@@ -102,11 +102,13 @@ impl Plan<'_> {
         }
     }
 
-    /// Holds the projects of the plan, and the kinds registered at run time, against deletion.
+    /// Holds the projects in which the plan makes something, and the kinds registered at run time, against deletion. What is
+    /// there already holds its project itself.
     async fn lock_homes(&self) -> Result<()> {
         let drafted = self.drafts.iter().map(|draft| draft.id).collect::<HashSet<_>>();
-        let homes = self.homes.values().map(|home| home.id).filter(|id| !drafted.contains(id));
-        let mut wanted = homes.collect::<BTreeSet<_>>();
+        let new = self.drafts.iter().filter(|draft| draft.before.is_none());
+        let homes = new.filter_map(|draft| self.homes.get(&draft.meta.project)).map(|home| home.id);
+        let mut wanted = homes.filter(|id| !drafted.contains(id)).collect::<BTreeSet<_>>();
         wanted.extend(self.stored_kinds().await?);
         let ids = wanted.into_iter().collect::<Vec<_>>();
         let held = self.hold(&ids).await?;

@@ -8,8 +8,8 @@ use futures::FutureExt;
 use threeport::v1::{RenewRequest, RenewResponse};
 use uuid::Uuid;
 
-use super::Store;
 use super::work::{Caller, parse_id};
+use super::{Store, statement};
 use crate::error::{Error, Result};
 
 /// From the arrival of a renewal. Replicas count from before they sent it, so theirs ends first.
@@ -84,20 +84,19 @@ impl Store {
     }
 }
 
-/// Fails unless the replica is alive and this identity's; keeps it from being swept before this transaction ends.
+/// Finds the replica if it is alive and this identity's; keeps it from being swept before this transaction ends.
+pub const ALIVE: &str =
+    "SELECT FROM replicas WHERE id = $1 AND identity = $2 AND expires_at > clock_timestamp() FOR KEY SHARE";
+
+/// Fails unless the replica is alive and this identity's, as [`ALIVE`] finds it.
 pub async fn check_alive(tx: &Transaction<'_>, replica: Uuid, identity: &str) -> Result<()> {
-    let statement = tx
-        .prepare_cached(
-            "SELECT FROM replicas WHERE id = $1 AND identity = $2 AND expires_at > clock_timestamp() FOR KEY SHARE",
-        )
-        .await?;
-    match tx.query_opt(&statement, &[&replica, &identity]).await? {
-        Some(_) => Ok(()),
-        None => Err(Error::Precondition {
-            reason: "LeaseLost",
-            message: format!("the lease of replica `{replica}` has run out; renew under a new id"),
-        }),
-    }
+    let found = statement::query_opt(tx, ALIVE, &[&replica, &identity]).await?;
+    found.map(drop).ok_or_else(|| expired(replica))
+}
+
+pub fn expired(replica: Uuid) -> Error {
+    let message = format!("the lease of replica `{replica}` has run out; renew under a new id");
+    Error::Precondition { reason: "LeaseLost", message }
 }
 
 /// Ends a replica of this identity; another's goes on.

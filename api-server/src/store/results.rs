@@ -25,8 +25,10 @@ impl Plan<'_> {
         let may_wait = |draft: &&Draft| !(Registry::is_data(&draft.kind.name) && draft.kind.references.is_empty());
         let ids = self.drafts.iter().filter(may_wait).map(|draft| draft.id).collect::<Vec<_>>();
         let unsettled = read::unsettled(self.tx, &ids).await?;
-        let owners = rows.values().filter_map(|row| row.owner_id).collect::<Vec<_>>();
-        let owners = read::references(self.tx, &owners).await?;
+        let owners = rows.values().filter_map(|row| row.owner_id);
+        let unknown = owners.filter(|id| !rows.contains_key(id)).collect::<Vec<_>>();
+        let mut owners = read::references(self.tx, &unknown).await?;
+        owners.extend(rows.values().map(|row| (row.id, row.reference())));
         let children_of = self.children();
         let mut results = HashMap::new();
         // Children come after their parents in the plan: from the back, each is there when its parent takes it.
@@ -69,27 +71,46 @@ impl Plan<'_> {
         dropped.map(|(_, row)| result(row)).collect()
     }
 
-    /// Tells who changes a definition which of its instances it no longer fits: they stay as they run.
-    pub async fn warn_of_misfits(&mut self) -> Result<()> {
+    /// Those who use the definitions that the plan changes, but aren't in it themselves: the first ones of each, and how many
+    /// more there are.
+    pub async fn users_of_changed(&self) -> Result<HashMap<Uuid, (Vec<Row>, i64)>> {
+        let is_changed =
+            |draft: &&Draft| draft.kind.name == pins::DEFINITION && draft.before.is_some() && draft.is_spec_changed();
+        let changed = self.drafts.iter().filter(is_changed).map(|draft| draft.id).collect::<Vec<_>>();
+        if changed.is_empty() {
+            return Ok(HashMap::new());
+        }
         let drafted = self.drafts.iter().map(|draft| draft.id).collect::<Vec<_>>();
+        let sql = format!(
+            "SELECT d.id AS definition_id, o.total, {} FROM UNNEST($1::uuid[]) AS d (id) CROSS JOIN LATERAL (
+                 SELECT o.*, count(*) OVER () AS total FROM object_refs r JOIN objects o ON o.id = r.from_id
+                 WHERE r.to_id = d.id AND o.kind = $4 AND o.id <> ALL($2) AND o.deleted_at IS NULL
+                   AND o.spec ->> 'definition_generation' IS NULL ORDER BY o.id LIMIT $3) o",
+            row::COLUMNS
+        );
+        let rows = statement::query(self.tx, &sql, &[&changed, &drafted, &USERS, &pins::INSTANCE]).await?;
+        let mut users: HashMap<Uuid, (Vec<Row>, i64)> = HashMap::new();
+        for row in &rows {
+            let (known, unseen) = users.entry(row.get("definition_id")).or_default();
+            known.push(Row::from(row));
+            *unseen = (row.get::<_, i64>("total") - USERS).max(0);
+        }
+        Ok(users)
+    }
+
+    /// Tells who changes a definition which of its instances it no longer fits: they stay as they run.
+    pub fn warn_of_misfits(&mut self, users: &HashMap<Uuid, (Vec<Row>, i64)>) -> Result<()> {
         for index in 0..self.drafts.len() {
-            let draft = &self.drafts[index];
-            if draft.kind.name != pins::DEFINITION || draft.before.is_none() || !draft.is_spec_changed() {
-                continue;
-            }
-            let (users, unseen) = self.users_of(draft.id, &drafted).await?;
-            if users.is_empty() {
-                continue;
-            }
+            let Some((users, unseen)) = users.get(&self.drafts[index].id) else { continue };
             let definition = Definition::among(&[self.used(&Target::Drafted(index))?]);
             let mut warnings = Vec::new();
-            if unseen > 0 {
+            if *unseen > 0 {
                 warnings
                     .push(format!("{unseen} more of its instances were not looked at; watch them for `ValuesInvalid`"));
             }
             if let Some(definition) = definition {
                 for user in users {
-                    warnings.extend(self.misfit(&user, &definition)?);
+                    warnings.extend(self.misfit(user, &definition)?);
                 }
             }
             self.drafts[index].warnings.extend(warnings);
@@ -105,19 +126,6 @@ impl Plan<'_> {
         let why = violations.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         let text = format!("{} no longer fits and stays as it runs: {why}", delete::describe(&user.reference()));
         Ok((!violations.is_empty()).then_some(text))
-    }
-
-    /// The first users, and how many more there are.
-    async fn users_of(&self, id: Uuid, except: &[Uuid]) -> Result<(Vec<Row>, i64)> {
-        let sql = format!(
-            "SELECT {}, count(*) OVER () AS total FROM object_refs r JOIN objects o ON o.id = r.from_id
-             WHERE r.to_id = $1 AND o.kind = $4 AND o.id <> ALL($2) AND o.deleted_at IS NULL
-               AND o.spec ->> 'definition_generation' IS NULL ORDER BY o.id LIMIT $3",
-            row::COLUMNS
-        );
-        let rows = statement::query(self.tx, &sql, &[&id, &except, &USERS, &pins::INSTANCE]).await?;
-        let total = rows.first().map_or(0, |row| row.get("total"));
-        Ok((rows.iter().map(Row::from).collect(), (total - USERS).max(0)))
     }
 }
 

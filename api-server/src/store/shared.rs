@@ -5,8 +5,11 @@
 
 use deadpool_postgres::Transaction;
 use threeport::v1::SharedResource;
+use tokio_postgres::Row;
+use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
+use super::statement;
 use crate::error::{Error, Result};
 
 const NAMESPACE: &str = "Namespace";
@@ -57,20 +60,18 @@ pub async fn lock_all(tx: &Transaction<'_>, runtime: Uuid, named: [&Vec<SharedRe
     Ok(())
 }
 
-async fn find(tx: &Transaction<'_>, runtime: Uuid, resource: &SharedResource) -> Result<Option<Stored>> {
-    let statement = tx
-        .prepare_cached(
-            "SELECT uid, made_by_us, project, releasing_by FROM shared_resources
-             WHERE runtime_id = $1 AND kind = $2 AND name = $3 FOR UPDATE",
-        )
-        .await?;
-    let row = tx.query_opt(&statement, &[&runtime, &resource.kind, &resource.name]).await?;
-    Ok(row.map(|row| Stored {
-        uid: row.get("uid"),
-        made_by_us: row.get("made_by_us"),
-        project: row.get("project"),
-        releasing_by: row.get("releasing_by"),
-    }))
+const FIND: &str = "SELECT uid, made_by_us, project, releasing_by FROM shared_resources
+     WHERE runtime_id = $1 AND kind = $2 AND name = $3 FOR UPDATE";
+
+impl From<&Row> for Stored {
+    fn from(row: &Row) -> Self {
+        Self {
+            uid: row.get("uid"),
+            made_by_us: row.get("made_by_us"),
+            project: row.get("project"),
+            releasing_by: row.get("releasing_by"),
+        }
+    }
 }
 
 /// Makes the instance a user of the resource, if its project may use it.
@@ -81,15 +82,12 @@ pub async fn claim(tx: &Transaction<'_>, user: &User, resource: &SharedResource)
         return Ok(refused(resource, "Reserved", ""));
     }
     // Two first users: the second waits here for the first and then finds its row.
-    let insert = tx
-        .prepare_cached(
-            "INSERT INTO shared_resources (runtime_id, kind, name, project) VALUES ($1, $2, $3, $4) ON CONFLICT DO NOTHING",
-        )
-        .await?;
-    tx.execute(&insert, &[&user.runtime, &resource.kind, &resource.name, &project]).await?;
-    let stored = find(tx, user.runtime, resource).await?;
+    let insert = "INSERT INTO shared_resources (runtime_id, kind, name, project) VALUES ($1, $2, $3, $4)
+                  ON CONFLICT DO NOTHING";
+    let new: [&(dyn ToSql + Sync); 4] = [&user.runtime, &resource.kind, &resource.name, &project];
+    let (_, found) = statement::query_both(tx, (insert, &new), (FIND, &new[..3])).await?;
     // Its last user has gone in between.
-    let stored = stored.ok_or(Error::Conflict)?;
+    let stored = found.first().map(Stored::from).ok_or(Error::Conflict)?;
     if let Some(releaser) = stored.releasing_by {
         if releaser != user.instance && is_at_work(tx, releaser).await? {
             return Ok(refused(resource, "BeingDeleted", &stored.project));
@@ -184,10 +182,10 @@ pub async fn made(tx: &Transaction<'_>, user: &User, resource: &SharedResource) 
 /// Ends the instance's use. Granted to the last user of what we made: it is to delete it, and until `gone` nobody may
 /// claim it but the one that was told. Repeating it repeats the answer; who never used it decides nothing.
 pub async fn release(tx: &Transaction<'_>, user: &User, resource: &SharedResource) -> Result<SharedResource> {
-    let Some(stored) = find(tx, user.runtime, resource).await? else {
+    let key: [&(dyn ToSql + Sync); 3] = [&user.runtime, &resource.kind, &resource.name];
+    let Some(stored) = statement::query_opt(tx, FIND, &key).await?.as_ref().map(Stored::from) else {
         return Ok(refused(resource, "", ""));
     };
-    let key: [&(dyn tokio_postgres::types::ToSql + Sync); 3] = [&user.runtime, &resource.kind, &resource.name];
     let remove = tx
         .prepare_cached(
             "DELETE FROM shared_resource_users WHERE runtime_id = $1 AND kind = $2 AND name = $3 AND instance_id = $4",

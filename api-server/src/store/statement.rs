@@ -2,6 +2,7 @@
 //! kept: there is no end of them.
 
 use deadpool_postgres::GenericClient;
+use futures::future::try_join_all;
 use tokio_postgres::Row;
 use tokio_postgres::types::ToSql;
 
@@ -24,11 +25,24 @@ pub async fn query_once<C: GenericClient + Sync>(
 /// Two queries on one round trip. The second begins when the first has ended, and sees what committed while that waited.
 pub async fn query_both<C: GenericClient + Sync>(
     client: &C,
-    first: (&str, &[&(dyn ToSql + Sync)]),
-    second: (&str, &[&(dyn ToSql + Sync)]),
+    first: Query<'_>,
+    second: Query<'_>,
 ) -> Result<(Vec<Row>, Vec<Row>)> {
-    let (one, two) = (client.prepare_cached(first.0).await?, client.prepare_cached(second.0).await?);
-    Ok(tokio::try_join!(client.query(&one, first.1), client.query(&two, second.1))?)
+    let mut rows = query_all(client, &[first, second]).await?;
+    let second = rows.pop().unwrap_or_default();
+    Ok((rows.pop().unwrap_or_default(), second))
+}
+
+/// A statement with its parameters.
+pub type Query<'a> = (&'a str, &'a [&'a (dyn ToSql + Sync)]);
+
+/// Any number of queries on one round trip, each beginning when the one before has ended.
+pub async fn query_all<C: GenericClient + Sync>(client: &C, queries: &[Query<'_>]) -> Result<Vec<Vec<Row>>> {
+    let mut prepared = Vec::with_capacity(queries.len());
+    for (sql, params) in queries {
+        prepared.push((client.prepare_cached(sql).await?, *params));
+    }
+    Ok(try_join_all(prepared.iter().map(|(statement, params)| client.query(statement, params))).await?)
 }
 
 pub async fn query_one<C: GenericClient + Sync>(client: &C, sql: &str, params: &[&(dyn ToSql + Sync)]) -> Result<Row> {

@@ -9,6 +9,7 @@ use threeport::object::Object as _;
 use threeport::v1::{
     self, BeginItem, ControllerReference, SweepRequest, SweepResponse, WakeItem, WakeRequest, WakeResponse,
 };
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::{Cause, Store};
@@ -16,6 +17,9 @@ use crate::error::{Error, Result};
 
 /// At most this many objects are woken or swept by one request.
 const BATCH: usize = 1000;
+
+/// When a new owner is looked at of whose children nobody has said anything.
+const OWNERS_LOOK: Duration = Duration::from_secs(10);
 
 /// Why a word from a replica no longer counts.
 pub const LEASE_LOST: &str = "LeaseLost";
@@ -57,35 +61,48 @@ pub fn parse_id(field: &str, text: &str) -> Result<Uuid> {
     Uuid::parse_str(text).map_err(|_| Error::invalid(field, format!("`{text}` is not a UUID")))
 }
 
-/// Adds the rows of new objects, one for each controller of their kind.
-pub async fn insert(tx: &Transaction<'_>, created: &[(Uuid, &str)], traceparent: &str) -> Result<()> {
+/// Adds the rows of new objects, one for each controller of their kind. Those of `owners` have nothing to say before what
+/// they own has: its first word wakes them, and if none comes they are looked at after a while.
+pub async fn insert(tx: &Transaction<'_>, created: &[(Uuid, &str)], owners: &[Uuid], traceparent: &str) -> Result<()> {
     let (ids, kinds): (Vec<Uuid>, Vec<&str>) = created.iter().copied().unzip();
     let statement = tx
         .prepare_cached(
             "INSERT INTO work (object_id, controller, kind, due_at, traceparent)
-             SELECT n.id, c.name, c.kind, now(), $3
+             SELECT n.id, c.name, c.kind,
+                 now() + CASE WHEN n.id = ANY($4) THEN $5::float8 ELSE 0 END * interval '1 second', $3
              FROM UNNEST($1::uuid[], $2::text[]) AS n (id, kind) JOIN controllers c ON c.kind = n.kind
              ORDER BY n.id, c.name
              ON CONFLICT DO NOTHING",
         )
         .await?;
-    tx.execute(&statement, &[&ids, &kinds, &traceparent]).await?;
+    tx.execute(&statement, &[&ids, &kinds, &traceparent, &owners, &OWNERS_LOOK.as_secs_f64()]).await?;
     Ok(())
 }
 
-/// Adds a cause to each object's work and makes it due; rows are locked in order.
+/// The statement that wakes, prepared.
+pub struct Waking(Statement);
+
+/// Prepares to wake.
+pub async fn prepare_wake(tx: &Transaction<'_>) -> Result<Waking> {
+    let sql = "WITH locked AS (
+             SELECT object_id, controller FROM work WHERE object_id = ANY($1)
+             ORDER BY object_id, controller FOR UPDATE)
+         UPDATE work w
+         SET wanted = w.wanted + 1, due_at = now(), attempts = 0, gave_up = false, traceparent = $2
+         FROM locked l WHERE w.object_id = l.object_id AND w.controller = l.controller";
+    Ok(Waking(tx.prepare_cached(sql).await?))
+}
+
+impl Waking {
+    /// Adds a cause to each object's work and makes it due; rows are locked in order.
+    pub async fn run(&self, tx: &Transaction<'_>, ids: &[Uuid], traceparent: &str) -> Result<u64> {
+        Ok(tx.execute(&self.0, &[&ids, &traceparent]).await?)
+    }
+}
+
+/// Adds a cause to each object's work and makes it due.
 pub async fn wake(tx: &Transaction<'_>, ids: &[Uuid], traceparent: &str) -> Result<u64> {
-    let statement = tx
-        .prepare_cached(
-            "WITH locked AS (
-                 SELECT object_id, controller FROM work WHERE object_id = ANY($1)
-                 ORDER BY object_id, controller FOR UPDATE)
-             UPDATE work w
-             SET wanted = w.wanted + 1, due_at = now(), attempts = 0, gave_up = false, traceparent = $2
-             FROM locked l WHERE w.object_id = l.object_id AND w.controller = l.controller",
-        )
-        .await?;
-    Ok(tx.execute(&statement, &[&ids, &traceparent]).await?)
+    prepare_wake(tx).await?.run(tx, ids, traceparent).await
 }
 
 /// Gives a lease back after a failure that was no reconciler's.

@@ -2,12 +2,14 @@
 
 use std::collections::{HashMap, HashSet};
 
+use futures::future::try_join_all;
 use serde_json::{Value, json};
 use threeport::registry::Registry;
+use tokio_postgres::Statement;
 use uuid::Uuid;
 
 use super::admit::Author;
-use super::draft::Draft;
+use super::draft::{Draft, Stored};
 use super::plan::Plan;
 use super::references::Targets;
 use super::{Change, ChangeType, Effects, Row, delete, pins, row, statement};
@@ -23,11 +25,14 @@ impl Plan<'_> {
             effects.changes.push(Change { change_type: ChangeType::Created, before: None, after: row.clone() });
             rows.insert(row.id, row);
         }
-        for draft in &self.drafts {
-            if let Some(row) = self.update(draft, effects).await? {
-                rows.insert(row.id, row);
-            }
+        for (draft, after) in self.update().await? {
+            note_update(draft, &after, effects);
+            rows.insert(after.id, after);
         }
+        let unchanged = self.drafts.iter().filter(|draft| !draft.is_changed());
+        rows.extend(
+            unchanged.filter_map(|draft| draft.before.as_ref()).map(|before| (before.row.id, before.row.clone())),
+        );
         // The children come after their composite was drafted, so that the log tells of owners first.
         self.rewrite_references(effects).await?;
         self.refuse_narrowing().await?;
@@ -72,20 +77,13 @@ impl Plan<'_> {
         Ok(inserted.iter().map(Row::from).collect())
     }
 
-    async fn update(&self, draft: &Draft, effects: &mut Effects) -> Result<Option<Row>> {
-        let Some(before) = &draft.before else { return Ok(None) };
-        let (spec_changed, meta_changed) = (draft.is_spec_changed(), draft.is_meta_changed());
-        if !spec_changed && !meta_changed {
-            return Ok(Some(before.row.clone()));
+    /// The rows of changed drafts as they are now. All are locked: the statements share a round trip.
+    async fn update(&self) -> Result<Vec<(&Draft, Row)>> {
+        let changed = self.drafts.iter().filter(|draft| draft.is_changed());
+        let changed = changed.filter_map(|draft| Some((draft, draft.before.as_ref()?))).collect::<Vec<_>>();
+        if changed.is_empty() {
+            return Ok(Vec::new());
         }
-        let mut spec = before.row.spec.clone();
-        if spec_changed {
-            spec = draft.spec.clone();
-            let previous = Some((&before.spec, &before.row.spec));
-            self.store.secrets.conceal(&draft.kind, draft.id, &mut spec, previous)?;
-        }
-        let status = draft.derived.status.clone().unwrap_or_else(|| before.row.status.clone());
-        let status_changed = status != before.row.status;
         let sql = format!(
             "UPDATE objects o SET labels = $2, annotations = $3, shared_with = $4, spec = $5, status = $6,
                  generation = generation + $7, revision = revision + 1, status_revision = status_revision + $8,
@@ -93,28 +91,28 @@ impl Plan<'_> {
              WHERE id = $1 RETURNING {}",
             row::COLUMNS
         );
+        let statement = self.tx.prepare_cached(&sql).await?;
+        try_join_all(changed.into_iter().map(|(draft, before)| self.update_one(&statement, draft, before))).await
+    }
+
+    async fn update_one<'d>(&self, update: &Statement, draft: &'d Draft, before: &Stored) -> Result<(&'d Draft, Row)> {
+        let mut spec = before.row.spec.clone();
+        if draft.is_spec_changed() {
+            spec = draft.spec.clone();
+            let previous = Some((&before.spec, &before.row.spec));
+            self.store.secrets.conceal(&draft.kind, draft.id, &mut spec, previous)?;
+        }
+        let status = draft.derived.status.as_ref().unwrap_or(&before.row.status);
         let (labels, annotations) = (json!(draft.meta.labels), json!(draft.meta.annotations));
-        let steps = (i64::from(spec_changed), i64::from(status_changed));
-        let after = statement::query_one(
-            self.tx,
-            &sql,
-            &[&draft.id, &labels, &annotations, &draft.meta.shared_with, &spec, &status, &steps.0, &steps.1],
-        )
-        .await?;
-        let after = Row::from(&after);
-        let change_type = if spec_changed { ChangeType::Spec } else { ChangeType::Meta };
-        let change = |change_type| Change { change_type, before: Some(before.row.clone()), after: after.clone() };
-        effects.changes.push(change(change_type));
-        if status_changed {
-            effects.changes.push(change(ChangeType::Status));
-        }
-        if spec_changed {
-            if !Registry::is_data(&draft.kind.name) {
-                effects.wake.insert(draft.id);
-            }
-            effects.wake_users_of.insert(draft.id);
-        }
-        Ok(Some(after))
+        let steps = (i64::from(draft.is_spec_changed()), i64::from(*status != before.row.status));
+        let after = self
+            .tx
+            .query_one(
+                update,
+                &[&draft.id, &labels, &annotations, &draft.meta.shared_with, &spec, status, &steps.0, &steps.1],
+            )
+            .await?;
+        Ok((draft, Row::from(&after)))
     }
 
     fn owner(&self, draft: &Draft) -> (Option<Uuid>, Option<String>) {
@@ -203,5 +201,23 @@ impl Plan<'_> {
         let ids = had_pin.map(|draft| draft.id).collect::<Vec<_>>();
         let definitions = delete::targets_of(self.tx, &ids).await?;
         Ok(definitions.into_iter().collect::<HashSet<_>>().into_iter().collect())
+    }
+}
+
+/// What follows from the change of a stored object.
+fn note_update(draft: &Draft, after: &Row, effects: &mut Effects) {
+    let before = draft.before.as_ref().map(|before| before.row.clone());
+    let status_changed = before.as_ref().is_some_and(|before| before.status_revision != after.status_revision);
+    let change_type = if draft.is_spec_changed() { ChangeType::Spec } else { ChangeType::Meta };
+    let change = |change_type| Change { change_type, before: before.clone(), after: after.clone() };
+    effects.changes.push(change(change_type));
+    if status_changed {
+        effects.changes.push(change(ChangeType::Status));
+    }
+    if draft.is_spec_changed() {
+        if !Registry::is_data(&draft.kind.name) {
+            effects.wake.insert(draft.id);
+        }
+        effects.wake_users_of.insert(draft.id);
     }
 }

@@ -3,7 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 
 use serde_json::Value;
-use threeport::v1::ResourceReference;
+use threeport::v1::{InventoryEntry, ResourceReference};
 use uuid::Uuid;
 
 use super::autoscalers::Autoscalers;
@@ -42,6 +42,20 @@ impl Cache {
             |found: &ResourceReference| self.synced.contains(&(found.api_version.clone(), found.kind.clone()));
         let is_complete = kinds.into_iter().all(is_synced);
         is_complete.then(|| self.objects.get(instance_id).cloned().unwrap_or_default())
+    }
+
+    /// Whether the object is healthy as it was left, or not seen so yet; none if its kind isn't followed.
+    pub fn is_healthy(&self, instance_id: &str, reference: &ResourceReference, left: &InventoryEntry) -> Option<bool> {
+        if !self.synced.contains(&(reference.api_version.clone(), reference.kind.clone())) {
+            return None;
+        }
+        let seen = self.objects.get(instance_id).and_then(|live| live.get(&key(reference)));
+        Some(seen.is_some_and(|seen| {
+            let is_as_left = seen.uid == left.uid
+                && seen.applied_hash == left.applied_hash
+                && seen.managed_hash == left.managed_hash;
+            is_as_left && seen.health.is_healthy()
+        }))
     }
 
     /// Whether what isn't seen of this kind isn't there.
@@ -203,6 +217,25 @@ mod tests {
 
     fn kind() -> KindKey {
         ("v1".into(), "ConfigMap".into())
+    }
+
+    #[test]
+    fn only_what_was_left_is_healthy_and_only_where_it_is_followed() {
+        let mut cache = Cache::default();
+        let found = config_map("a", I, "1", "h");
+        let seen = Observed::of(&found, &field_manager(I));
+        let left = |hash: &str| InventoryEntry {
+            uid: seen.uid.clone(),
+            applied_hash: hash.into(),
+            managed_hash: seen.managed_hash.clone(),
+            ..Default::default()
+        };
+        assert_eq!(cache.is_healthy(I, &seen.reference, &left("h")), None);
+        cache.replace(&kind(), &[]);
+        assert_eq!(cache.is_healthy(I, &seen.reference, &left("h")), Some(false));
+        cache.put(&found);
+        assert_eq!(cache.is_healthy(I, &seen.reference, &left("h")), Some(true));
+        assert_eq!(cache.is_healthy(I, &seen.reference, &left("newer")), Some(false), "what is seen is of before");
     }
 
     #[test]

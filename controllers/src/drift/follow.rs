@@ -183,6 +183,7 @@ fn changed(watch: &Watch, subject: &Subject, object: &Value, is_gone: bool) {
             let mut cache = locked(&watch.cache);
             let touched = if is_gone { cache.remove(object) } else { cache.put(object) };
             drop(cache);
+            watch.news.notify_waiters();
             // No inventory is compared with namespaces. Who has lost one waits for that, or has to make it again.
             if is_gone && object["kind"] == "Namespace" {
                 watch.wake(touched);
@@ -232,7 +233,10 @@ fn warned(watch: &Watch, event: &Value) {
 
 fn lost(watch: &Watch, subject: &Subject) {
     match subject {
-        Subject::Ours { kind, .. } => locked(&watch.cache).lose(kind),
+        Subject::Ours { kind, .. } => {
+            locked(&watch.cache).lose(kind);
+            watch.news.notify_waiters();
+        }
         Subject::Autoscalers => locked(&watch.cache).autoscalers.are_synced = false,
         Subject::Pods { .. } => locked(&watch.troubles).are_pods_synced = false,
         Subject::Warnings => locked(&watch.troubles).are_warnings_synced = false,

@@ -25,12 +25,20 @@ use crate::resource::{
 const ESTABLISHING: Duration = Duration::from_secs(5);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-/// Notes what is about to be made, and claims what is shared, before anything is touched. Answers the claims refused.
+/// What became of the claims of one reconcile.
+#[derive(Default)]
+pub struct Claimed {
+    pub refused: Vec<SharedResource>,
+    /// Others of ours have seen them in the cluster, and this instance claims them for the first time.
+    pub seen: Vec<SharedResource>,
+}
+
+/// Notes what is about to be made, and claims what is shared, before anything is touched.
 pub async fn record(
     context: &Context<impl Deployment>,
     runtime_id: &str,
     desired: &[Desired],
-) -> Result<Vec<SharedResource>, Failure> {
+) -> Result<Claimed, Failure> {
     let known = |one: &&Desired| entry(context.inventory(), &one.reference);
     let claims = desired.iter().filter(|one| one.is_shared() && known(one).is_none_or(|known| known.uid.is_empty()));
     let entries = desired.iter().filter(|one| known(one).is_none());
@@ -41,10 +49,17 @@ pub async fn record(
         ..Default::default()
     };
     if request.claims.is_empty() && request.entries.is_empty() {
-        return Ok(Vec::new());
+        return Ok(Claimed::default());
     }
     let answer = context.record(request).await?;
-    Ok(answer.claims.into_iter().filter(|claim| !claim.granted).collect())
+    let (granted, refused): (Vec<_>, Vec<_>) = answer.claims.into_iter().partition(|claim| claim.granted);
+    // What isn't there after all shows in what needs it. From the second time on it is looked for.
+    let is_first = |claim: &SharedResource| {
+        let of = desired.iter().find(|one| one.reference.kind == claim.kind && one.reference.name == claim.name);
+        of.is_some_and(|one| known(&one).is_none())
+    };
+    let is_seen = |claim: &SharedResource| !context.full_look() && !claim.uid.is_empty() && is_first(claim);
+    Ok(Claimed { refused, seen: granted.into_iter().filter(is_seen).collect() })
 }
 
 fn new_entry(one: &Desired) -> InventoryEntry {

@@ -1,5 +1,6 @@
 //! Namespaces and CRDs, which may be there already and be others' too: never forced, and labelled only when we make them.
 
+use threeport::v1::SharedResource;
 use threeport_sdk::controller::Error as Failure;
 
 use super::desired::Nature;
@@ -21,6 +22,13 @@ impl Work<'_> {
     async fn make_namespace(&self, index: usize) -> Result<Outcome, Failure> {
         let one = &self.desired[index];
         let mut outcome = self.outcome(index);
+        let is_it = |seen: &&SharedResource| seen.kind == one.reference.kind && seen.name == one.reference.name;
+        if let Some(seen) = self.seen_by_others.iter().find(is_it) {
+            outcome.entry.uid.clone_from(&seen.uid);
+            outcome.entry.applied_hash.clone_from(&one.hash);
+            outcome.entry.health = outcome.health.summary();
+            return Ok(outcome);
+        }
         match self.under_lease(self.cluster.create(&one.value, self.manager)).await? {
             Ok(object) => self.note_applied(&mut outcome, Ok(Applied { object, is_created: true })),
             Err(Error::AlreadyExists(_)) => match self.read(index).await? {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use futures::StreamExt;
 use serde_json::Value;
-use threeport::v1::{Adoption, InventoryEntry};
+use threeport::v1::{Adoption, InventoryEntry, SharedResource};
 use threeport_sdk::controller::{Error as Failure, EventType, LeaseGuard};
 use tokio::time::Instant;
 
@@ -35,6 +35,8 @@ pub struct Work<'a> {
     pub instance_id: &'a str,
     pub adopt: &'a [Adoption],
     pub inventory: &'a [InventoryEntry],
+    /// Claimed for the first time, and seen in the cluster by other instances.
+    pub seen_by_others: &'a [SharedResource],
     pub live: &'a Live,
     pub desired: &'a [Desired],
     /// No new step is begun after this.

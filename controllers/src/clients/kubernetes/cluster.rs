@@ -11,7 +11,7 @@ use super::credentials::InvalidCredentials;
 use super::discovery::{Discovery, ResourceType};
 use super::error::{Error, Result};
 use super::watch::{Change, Listed};
-use crate::resource::{reference, resource_version, text, uid};
+use crate::resource::{is_terminating, reference, resource_version, text, uid};
 
 /// No object ever has it, since versions count up from what the first write to the storage got: an apply with it makes what is
 /// absent, and what is present it answers with 409, untouched.
@@ -167,8 +167,9 @@ impl Cluster {
         let options = json!({ "propagationPolicy": "Background", "preconditions": { "uid": uid } });
         let call = Call::on(Method::DELETE, path, "delete", reference).body(JSON, &options);
         match self.calls.call(call).await {
-            // A `Status` instead of the object: it is gone from storage.
-            Ok(answer) if answer.body["kind"] == "Status" => Ok(Deletion::Gone),
+            // A `Status` instead of the object, or the object without the mark of deletion: it is gone from storage. Services
+            // and service accounts are answered as they last were.
+            Ok(answer) if answer.body["kind"] == "Status" || !is_terminating(&answer.body) => Ok(Deletion::Gone),
             Ok(answer) => Ok(Deletion::Going(answer.body)),
             Err(Error::NotFound(_)) => Ok(Deletion::Gone),
             // The uid differs, or the object changed meanwhile: look.
