@@ -40,6 +40,12 @@ macro_rules! for_each_object {
             WorkloadInstance, "workload-instance", true, ["wi", "instance"], [("workload-instance", [])],
                 [("DEFINITION", "spec.definition"), ("RUNTIME", "spec.runtime"), ("NAMESPACE", "status.namespace"),
                  ("HEALTH", "status.health"), ("READY", "ready"), ("REASON", "reason")];
+            HelmWorkloadDefinition, "helm-workload-definition", true, ["hwd"], [],
+                [("CHART", "spec.chart"), ("VERSION", "spec.chart_version"), ("REPO", "spec.repo")];
+            HelmWorkloadInstance, "helm-workload-instance", true, ["hwi"], [("helm-workload-instance", [])],
+                [("DEFINITION", "spec.definition"), ("RUNTIME", "spec.runtime"), ("NAMESPACE", "status.namespace"),
+                 ("CHART VERSION", "status.chart_version"), ("HEALTH", "status.health"), ("READY", "ready"),
+                 ("REASON", "reason")];
             KubernetesRuntimeDefinition, "kubernetes-runtime-definition", true, ["krd"], [],
                 [("DESCRIPTION", "spec.description")];
             KubernetesRuntimeInstance, "kubernetes-runtime-instance", true, ["kri", "runtime"],

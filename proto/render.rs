@@ -4,6 +4,7 @@
 //! nothing here asks a cluster or a clock, so the same inputs render the same resources everywhere.
 
 pub mod attachments;
+pub mod charts;
 pub mod images;
 pub mod manifest;
 pub mod merge;

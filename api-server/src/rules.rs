@@ -6,6 +6,8 @@
 mod attachment;
 #[cfg(test)]
 mod descriptor_tests;
+mod helm_workload_definition;
+mod helm_workload_instance;
 mod kubeconfig;
 mod plain;
 mod runtime;
@@ -58,6 +60,8 @@ pub fn normalize(
         "workload" => workload::normalize(meta, spec, previous),
         "workload-definition" => workload_definition::normalize(spec),
         "workload-instance" => workload_instance::check(meta, spec, previous).map(nothing),
+        "helm-workload-definition" => helm_workload_definition::check(spec).map(nothing),
+        "helm-workload-instance" => helm_workload_instance::check(meta, spec, previous).map(nothing),
         "kubernetes-runtime-instance" => runtime::check(spec).map(nothing),
         "attachment" => attachment::normalize(meta, spec, previous).map(nothing),
         "object-kind" => check_object_kind(spec, previous).map(nothing),
@@ -83,7 +87,9 @@ pub fn fill_from_project(
 ) -> Vec<Violation> {
     match kind.name.as_str() {
         "workload" => workload::fill(spec, previous, project),
-        "workload-instance" => workload_instance::fill_runtime(spec, previous, project, "spec").into_iter().collect(),
+        "workload-instance" | "helm-workload-instance" => {
+            workload_instance::fill_runtime(spec, previous, project, "spec").into_iter().collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -104,6 +110,7 @@ pub fn check_uses(kind: &Kind, meta: &ObjectMeta, spec: &Value, uses: &[v1::Obje
         "workload-instance" => {
             Definition::among(uses).map(|definition| definition.check(meta, spec)).unwrap_or_default()
         }
+        "helm-workload-instance" => helm_workload_instance::check_values(spec, uses),
         _ => Vec::new(),
     }
 }

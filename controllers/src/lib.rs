@@ -9,6 +9,7 @@ pub mod registry;
 pub mod status_port;
 
 mod health;
+pub mod helm_workload_instance;
 mod resource;
 mod runtime_instance;
 mod workload;

@@ -1,19 +1,32 @@
 //! Runs the built-in controllers until SIGTERM.
 
 use std::io::Write;
+use std::process::ExitCode;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use clap::Parser;
-use controllers::config::{Config, read_token};
+use controllers::clients::helm::{self, Helm};
+use controllers::config::{Cli, Config, Part, read_token};
+use controllers::helm_workload_instance::post_render;
 use controllers::{drift, registry, status_port};
 use threeport::telemetry;
 use threeport_sdk::controller::{CancellationToken, Runner, RunnerConfig};
 use threeport_sdk::{Client, Connection};
 use tokio::signal::unix::{SignalKind, signal};
 
+fn main() -> Result<ExitCode> {
+    match Cli::parse() {
+        Cli { part: Some(Part::HelmChild(child)), .. } => Ok(helm::run_child(&child)),
+        Cli { part: Some(Part::HelmPostRender { settings }), .. } => {
+            post_render::run(&settings).map(|()| ExitCode::SUCCESS)
+        }
+        Cli { config: Some(config), .. } => run(&config).map(|()| ExitCode::SUCCESS),
+        Cli { .. } => bail!("`--token-file` is required"),
+    }
+}
+
 #[tokio::main]
-async fn main() -> Result<()> {
-    let config = Config::parse();
+async fn run(config: &Config) -> Result<()> {
     rustls::crypto::ring::default_provider()
         .install_default()
         .map_err(|_| anyhow!("a TLS provider is already installed"))?;
@@ -26,7 +39,9 @@ async fn main() -> Result<()> {
     let client = Client::connect(&Connection { server: config.server.clone(), token })?;
     let limits =
         RunnerConfig { concurrency: config.concurrency, per_gate: per_gate(config.concurrency), ..Default::default() };
-    let runner = registry::register(Runner::new(client.clone(), config.nats_url.clone(), limits), &config.kinds)?;
+    let runner = Runner::new(client.clone(), config.nats_url.clone(), limits);
+    let runner = registry::register(runner, &config.kinds, Helm::new(config.helm.clone()))?;
+    helm::sweep();
 
     let shutdown = stop_on_signal()?;
     let (listener, address) = status_port::bind(config.listen).await?;

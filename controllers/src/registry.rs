@@ -4,8 +4,10 @@ use std::collections::BTreeSet;
 
 use threeport_sdk::controller::{Reconciler, Runner};
 
+use crate::clients::helm::Helm;
 use crate::clients::kubernetes::Clusters;
 use crate::drift::Watches;
+use crate::helm_workload_instance::HelmWorkloadInstances;
 use crate::runtime_instance::RuntimeInstances;
 use crate::workload::Workloads;
 use crate::workload_instance::WorkloadInstances;
@@ -37,9 +39,9 @@ impl Registration {
 }
 
 /// Adds the reconcilers of these kinds to a runner; of all kinds if none is named.
-pub fn register(runner: Runner, kinds: &[String]) -> Result<Runner, UnknownKind> {
+pub fn register(runner: Runner, kinds: &[String], helm: Helm) -> Result<Runner, UnknownKind> {
     let registration = Registration { runner, kinds: kinds.iter().cloned().collect(), added: BTreeSet::new() };
-    let registration = add_all(registration);
+    let registration = add_all(registration, helm);
     let known = |kind: &String| registration.added.iter().any(|(added, _)| added == kind);
     if let Some(kind) = registration.kinds.iter().find(|kind| !known(kind)) {
         let known = registration.added.iter().map(|(added, _)| format!("`{added}`")).collect::<Vec<_>>().join(", ");
@@ -48,12 +50,13 @@ pub fn register(runner: Runner, kinds: &[String]) -> Result<Runner, UnknownKind>
     Ok(registration.runner)
 }
 
-fn add_all(registration: Registration) -> Registration {
+fn add_all(registration: Registration, helm: Helm) -> Registration {
     let clusters = Clusters::default();
     let watches = Watches::new(clusters.clone());
     registration
         .add(Workloads)
         .add(WorkloadInstances { clusters: clusters.clone(), watches: watches.clone() })
+        .add(HelmWorkloadInstances::new(clusters.clone(), watches.clone(), helm))
         .add(RuntimeInstances { clusters, watches })
 }
 
@@ -84,13 +87,14 @@ mod tests {
 
     #[tokio::test]
     async fn every_reconciled_kind_has_a_reconciler() {
-        let missing = missing(&add_all(registration()).added);
+        let missing = missing(&add_all(registration(), Helm::new("helm".into())).added);
         assert!(missing.is_empty(), "add a reconciler for {} in controllers/src/registry.rs", missing.join(", "));
     }
 
     #[tokio::test]
     async fn an_unknown_kind_is_refused_with_those_there_are() {
-        let error = register(registration().runner, &["widget".into()]).err().unwrap().to_string();
+        let error =
+            register(registration().runner, &["widget".into()], Helm::new("helm".into())).err().unwrap().to_string();
         assert!(error.contains("`widget`") && error.contains("`workload-instance`"), "{error}");
     }
 }

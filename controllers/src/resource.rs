@@ -18,6 +18,21 @@ pub const MADE_FOR: &str = "threeport.io/made-for";
 /// `retain` keeps a resource on delete and prune.
 pub const ON_DELETE: &str = "threeport.io/on-delete";
 
+/// On hooks of a chart instead of [`INSTANCE_LABEL`]: the instance's id.
+pub const HOOK_LABEL: &str = "threeport.io/hook-of";
+/// `keep` is how charts say the same as [`ON_DELETE`].
+pub const RESOURCE_POLICY: &str = "helm.sh/resource-policy";
+
+/// On what an instance applies under another field manager than its own: that one.
+pub const APPLIED_BY: &str = "threeport.io/applied-by";
+/// The field manager that Helm applies as.
+pub const HELM_MANAGER: &str = "helm";
+
+/// The field manager that an instance applies an object as, by what that says.
+pub fn manager_of(object: &Value, instance_id: &str) -> String {
+    if annotation(object, APPLIED_BY) == HELM_MANAGER { HELM_MANAGER.to_owned() } else { field_manager(instance_id) }
+}
+
 /// The field manager of an instance: the id's last digits are random, its first are a clock.
 pub fn field_manager(instance_id: &str) -> String {
     let digits = instance_id.chars().filter(|c| *c != '-').collect::<String>();
@@ -91,6 +106,7 @@ pub fn is_terminating(object: &Value) -> bool {
 pub fn is_retained(object: &Value) -> bool {
     (object["kind"] == "PersistentVolumeClaim" && object["apiVersion"] == "v1")
         || annotation(object, ON_DELETE) == "retain"
+        || annotation(object, RESOURCE_POLICY) == "keep"
 }
 
 /// Kinds whose selector picks the pods that they run; of others it means something else, or nothing.
@@ -185,6 +201,13 @@ mod tests {
     #[test]
     fn the_field_manager_ends_in_the_random_digits() {
         assert_eq!(field_manager("0190c2de-7b1f-7abc-8def-0123456789ab"), "threeport-23456789ab");
+    }
+
+    #[test]
+    fn what_helm_applies_is_told_from_what_we_do() {
+        let by_helm = json!({ "metadata": { "annotations": { APPLIED_BY: "helm" } } });
+        assert_eq!(manager_of(&by_helm, "0190c2de-7b1f-7abc-8def-0123456789ab"), "helm");
+        assert_eq!(manager_of(&json!({}), "0190c2de-7b1f-7abc-8def-0123456789ab"), "threeport-23456789ab");
     }
 
     #[test]

@@ -7,16 +7,17 @@ pub mod repairs;
 
 mod apply;
 mod claims;
-mod cleanup;
-mod deployment;
+pub mod cleanup;
+pub mod deployment;
 mod diagnosis;
 mod keeping;
 mod names;
-mod observe;
+pub mod observe;
 mod order;
-mod outcome;
+pub mod outcome;
 mod ownership;
 mod paused;
+mod prepare;
 mod refused;
 mod removal;
 mod report;
@@ -25,14 +26,14 @@ mod source;
 mod takeover;
 mod uptake;
 mod volume_claims;
-mod work;
+pub mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 use threeport::object::Object;
-use threeport::v1::{InventoryEntry, KubernetesRuntimeInstance, WorkloadInstance};
+use threeport::v1::{InventoryEntry, KubernetesRuntimeInstance, SharedResource, WorkloadInstance};
 use threeport_sdk::controller::{Context, Error as Failure, Next, Reconciler};
 
 use crate::clients::kubernetes::{Cluster, Clusters, InvalidCredentials};
@@ -42,7 +43,7 @@ use deployment::Deployment;
 use desired::{Desired, Owner, desired};
 use names::Names;
 use outcome::Round;
-use plan::plan;
+use plan::{Live, plan};
 use removal::Removals;
 use source::Source;
 use work::{Work, step_end};
@@ -161,22 +162,7 @@ impl Round {
             return Err(self.unreachable(context, &error));
         }
         let steps = plan(&self.wanted, context.inventory(), &live);
-        let adopt = context.object.adopt().to_vec();
-        let inventory = context.inventory().to_vec();
-        let work = Work {
-            cluster: &self.cluster,
-            lease: &context.lease().clone(),
-            names: Names(context.client()),
-            manager: &self.manager,
-            control_plane_id: context.control_plane_id(),
-            instance_id: &context.object.meta().id.clone(),
-            adopt: &adopt,
-            inventory: &inventory,
-            seen_by_others: &claimed.seen,
-            live: &live,
-            desired: &self.wanted,
-            until: self.until,
-        };
+        let work = self.work(context, &claimed.seen, &live);
         let mut outcomes = work.apply(&steps).await?;
         claims::record_made(context, self.cluster.runtime_id(), &self.wanted, &outcomes).await?;
         let is_whole = outcomes.iter().all(|outcome| outcome.error.is_none()) && outcomes.len() == self.wanted.len();
@@ -185,6 +171,31 @@ impl Round {
         self.wait_for_uptake(context, &mut outcomes).await?;
         self.explain(context, &live, &mut outcomes).await?;
         self.report(context, outcomes, removed).await
+    }
+}
+
+impl Round {
+    /// What every step of this round needs.
+    fn work<'a>(
+        &'a self,
+        context: &'a Context<impl Deployment>,
+        seen_by_others: &'a [SharedResource],
+        live: &'a Live,
+    ) -> Work<'a> {
+        Work {
+            cluster: &self.cluster,
+            lease: context.lease(),
+            names: Names(context.client()),
+            manager: &self.manager,
+            control_plane_id: context.control_plane_id(),
+            instance_id: &context.object.meta().id,
+            adopt: context.object.adopt(),
+            inventory: context.inventory(),
+            seen_by_others,
+            live,
+            desired: &self.wanted,
+            until: self.until,
+        }
     }
 }
 

@@ -18,6 +18,14 @@ pub const TYPES: &[&str] = &["string", "integer", "number", "boolean", "array", 
 
 /// Everything wrong with a definition's inputs, as violations of the field `inputs`.
 pub fn check_inputs(inputs: &[Input], resources: &[Resource]) -> Vec<Violation> {
+    check_inputs_with(inputs, &mut |target, sample| set(&mut resources.to_vec(), target, sample))
+}
+
+/// How a target takes a value.
+pub type Setter<'a> = dyn FnMut(&FieldSelector, &Value) -> Result<(), String> + 'a;
+
+/// The same for inputs whose targets are tried by `set`.
+pub fn check_inputs_with(inputs: &[Input], set: &mut Setter<'_>) -> Vec<Violation> {
     let mut violations = Vec::new();
     let mut names = BTreeSet::new();
     for (index, input) in inputs.iter().enumerate() {
@@ -51,7 +59,7 @@ pub fn check_inputs(inputs: &[Input], resources: &[Resource]) -> Vec<Violation> 
         }
         let sample = allowed.first().cloned().unwrap_or_else(|| sample(&input.r#type));
         for (position, target) in input.targets.iter().enumerate() {
-            if let Err(message) = set(&mut resources.to_vec(), target, &sample) {
+            if let Err(message) = set(target, &sample) {
                 wrong(&format!("targets[{position}]"), message);
             }
         }
@@ -71,10 +79,20 @@ pub fn apply<S: BuildHasher>(
     inputs: &[Input],
     values: &HashMap<String, prost_types::Value, S>,
 ) -> Vec<Violation> {
+    apply_with(inputs, values, "patches", &mut |target, value| set(resources, target, value))
+}
+
+/// Hands the values, or defaults, of all inputs to `set`; `instead` is what a value without an input may be given by.
+pub fn apply_with<S: BuildHasher>(
+    inputs: &[Input],
+    values: &HashMap<String, prost_types::Value, S>,
+    instead: &str,
+    set: &mut Setter<'_>,
+) -> Vec<Violation> {
     let mut violations = Vec::new();
     let names = inputs.iter().map(|input| input.name.clone()).collect::<Vec<_>>();
     for name in values.keys().filter(|name| !names.contains(name)).collect::<BTreeSet<_>>() {
-        violations.push(Violation::new(format!("values.{name}"), unknown(name, &names)));
+        violations.push(Violation::new(format!("values.{name}"), unknown(name, &names, instead)));
     }
     for input in inputs {
         let place = format!("values.{}", input.name);
@@ -90,7 +108,7 @@ pub fn apply<S: BuildHasher>(
             continue;
         }
         for target in &input.targets {
-            if let Err(message) = set(resources, target, &value) {
+            if let Err(message) = set(target, &value) {
                 violations.push(Violation::new(place.clone(), message));
             }
         }
@@ -98,10 +116,10 @@ pub fn apply<S: BuildHasher>(
     violations
 }
 
-fn unknown(name: &str, names: &[String]) -> String {
+fn unknown(name: &str, names: &[String], instead: &str) -> String {
     match closest(name, names) {
         Some(near) => format!("the definition has no input `{name}`; did you mean `{near}`?"),
-        None if names.is_empty() => format!("the definition has no input `{name}`, nor any other; use patches"),
+        None if names.is_empty() => format!("the definition has no input `{name}`, nor any other; use {instead}"),
         None => format!("the definition has no input `{name}`; it has {}", names.join(", ")),
     }
 }

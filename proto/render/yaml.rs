@@ -60,6 +60,23 @@ pub struct Mistake {
 /// One document as JSON; none when it holds nothing but comments. Booleans are `true` and `false`, `0777` is a string,
 /// duplicate keys are refused and aliases bounded.
 pub fn read(text: &str) -> Result<Option<Value>, Mistake> {
+    read_with(
+        text,
+        serde_saphyr::options! {
+            strict_booleans: true,
+            legacy_octal_numbers: false,
+            leading_zero_numbers_as_strings: true,
+            with_snippet: false,
+        },
+    )
+}
+
+/// One document as charts mean it, by the rules of YAML 1.1 that Go keeps to: `yes` and `off` are booleans, `0644` is octal.
+pub fn read_of_chart(text: &str) -> Result<Option<Value>, Mistake> {
+    read_with(text, serde_saphyr::options! { strict_booleans: false, legacy_octal_numbers: true, with_snippet: false })
+}
+
+fn read_with(text: &str, options: serde_saphyr::Options) -> Result<Option<Value>, Mistake> {
     let is_empty_line = |line: &str| {
         let line = line.strip_prefix("---").unwrap_or(line).trim_start_matches('\u{feff}').trim();
         line.is_empty() || line.starts_with('#') || line == "..."
@@ -67,12 +84,6 @@ pub fn read(text: &str) -> Result<Option<Value>, Mistake> {
     if text.lines().all(is_empty_line) {
         return Ok(None);
     }
-    let options = serde_saphyr::options! {
-        strict_booleans: true,
-        legacy_octal_numbers: false,
-        leading_zero_numbers_as_strings: true,
-        with_snippet: false,
-    };
     match serde_saphyr::from_str_with_options::<Value>(text, options) {
         Ok(Value::Null) => Ok(None),
         Ok(value) => Ok(Some(value)),

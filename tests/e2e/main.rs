@@ -11,6 +11,7 @@ mod deletion;
 mod drift;
 mod fairness;
 mod fencing;
+mod helm;
 mod kinds;
 mod leaving;
 mod protocols;

@@ -89,6 +89,8 @@ impl System {
         arguments.extend(["--token-file".to_owned(), self.path("controller-token")]);
         arguments.extend(["--nats-url".to_owned(), self.broker.url.clone()]);
         arguments.extend(["--listen".to_owned(), "127.0.0.1:0".to_owned()]);
+        let helm = cli::local::servers::helm_path().expect("a cache can be made");
+        arguments.extend(["--helm".to_owned(), helm.to_string_lossy().into_owned()]);
         arguments.extend(self.setup.otlp_endpoint.iter().flat_map(|url| ["--otlp-endpoint".to_owned(), url.clone()]));
         self.controllers.push(Process::start(self.folder.path(), &name, "threeport-controllers", &arguments).await);
     }

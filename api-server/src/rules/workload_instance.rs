@@ -77,19 +77,26 @@ pub fn check_yields(selectors: &[FieldSelector], place: &str) -> Vec<Violation> 
 /// Refuses another runtime or namespace than before. An empty runtime keeps the one before.
 pub fn check_moved(project: &str, place: &str, spec: &Value, previous: Option<&Value>) -> Vec<Violation> {
     let Some(previous) = previous else { return Vec::new() };
-    let text = |spec: &Value, field: &str| spec[field].as_str().unwrap_or_default().to_owned();
-    let mut violations = Vec::new();
+    let runtime = check_runtime_stays(project, place, spec, previous);
+    runtime.into_iter().chain(check_namespace_stays(place, "namespace", spec, previous)).collect()
+}
+
+pub fn check_runtime_stays(project: &str, place: &str, spec: &Value, previous: &Value) -> Option<Violation> {
     let (before, now) = (text(previous, "runtime"), text(spec, "runtime"));
-    if !now.is_empty() && !before.is_empty() && full_reference(project, &before) != full_reference(project, &now) {
-        violations.push(Violation::new(format!("{place}.runtime"), format!("the runtime `{before}` {SECOND}")));
-    }
-    let (before, now) = (text(previous, "namespace"), text(spec, "namespace"));
-    if before != now {
-        let before =
-            if before.is_empty() { "the managed namespace".to_owned() } else { format!("the namespace `{before}`") };
-        violations.push(Violation::new(format!("{place}.namespace"), format!("{before} {SECOND}")));
-    }
-    violations
+    let is_moved =
+        !now.is_empty() && !before.is_empty() && full_reference(project, before) != full_reference(project, now);
+    is_moved.then(|| Violation::new(format!("{place}.runtime"), format!("the runtime `{before}` {SECOND}")))
+}
+
+pub fn check_namespace_stays(place: &str, field: &str, spec: &Value, previous: &Value) -> Option<Violation> {
+    let (before, now) = (text(previous, field), text(spec, field));
+    let shown =
+        if before.is_empty() { "the managed namespace".to_owned() } else { format!("the namespace `{before}`") };
+    (before != now).then(|| Violation::new(format!("{place}.{field}"), format!("{shown} {SECOND}")))
+}
+
+fn text<'a>(spec: &'a Value, field: &str) -> &'a str {
+    spec[field].as_str().unwrap_or_default()
 }
 
 /// Settles the runtime: as given, as before, or the project's default.

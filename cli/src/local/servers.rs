@@ -12,12 +12,12 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use super::{Progress, directories, programs};
 
 /// A Go module whose files are part of this program.
-struct Module {
-    name: &'static str,
-    go_mod: &'static str,
-    go_sum: &'static str,
+pub struct Module {
+    pub name: &'static str,
+    pub go_mod: &'static str,
+    pub go_sum: &'static str,
     /// What its programs report as their version.
-    stamps: &'static str,
+    pub stamps: &'static str,
 }
 
 const TOOLS: Module = Module {
@@ -34,11 +34,18 @@ const KUBERNETES: Module = Module {
     stamps: " -X k8s.io/component-base/version.gitVersion=v1.34.4 -X k8s.io/component-base/version.gitMajor=1 -X k8s.io/component-base/version.gitMinor=34",
 };
 
+const HELM_MODULE: Module = Module {
+    name: "helm",
+    go_mod: include_str!("../../servers/helm/go.mod"),
+    go_sum: include_str!("../../servers/helm/go.sum"),
+    stamps: "",
+};
+
 /// A program of a module: the package and the name that Go gives its binary.
-struct Tool {
-    module: &'static Module,
-    package: &'static str,
-    binary: &'static str,
+pub struct Tool {
+    pub module: &'static Module,
+    pub package: &'static str,
+    pub binary: &'static str,
 }
 
 const NATS: Tool = Tool { module: &TOOLS, package: "github.com/nats-io/nats-server/v2", binary: "nats-server" };
@@ -55,6 +62,9 @@ const KUBERNETES_TOOLS: [Tool; 4] = [
     KUBECTL,
 ];
 const KUBECTL: Tool = Tool { module: &KUBERNETES, package: "k8s.io/kubernetes/cmd/kubectl", binary: "kubectl" };
+
+const HELM: Tool = Tool { module: &HELM_MODULE, package: "helm.sh/helm/v4/cmd/helm", binary: "helm" };
+const HELM_MAJOR: u32 = 4;
 
 /// Older ones have no `sync_interval` and fail to create buckets.
 const LEAST_NATS: (u32, u32) = (2, 10);
@@ -101,6 +111,30 @@ pub fn kubectl() -> Result<PathBuf> {
     }
 }
 
+/// Where helm is, or will be once [`helm`] has built it: one of the right version on the PATH, else our own.
+pub fn helm_path() -> Result<PathBuf> {
+    let version =
+        |found: &PathBuf| programs::version_line(found, "version").and_then(|line| programs::version_in(&line));
+    let is_fit = |found: &PathBuf| version(found).is_some_and(|(major, _)| major == HELM_MAJOR);
+    match programs::on_path("helm").filter(is_fit) {
+        Some(found) => Ok(found),
+        None => Ok(Cache::of(&[&HELM_MODULE])?.0.join(HELM.binary)),
+    }
+}
+
+/// Helm, built when missing: only charts need it.
+pub async fn helm(progress: &dyn Progress) -> Result<PathBuf> {
+    let path = helm_path()?;
+    if path.is_file() { Ok(path) } else { build(&HELM, "helm 4", progress).await }
+}
+
+/// A program of any module, built when missing into a folder of the module's own.
+pub async fn build(tool: &Tool, title: &str, progress: &dyn Progress) -> Result<PathBuf> {
+    let cache = Cache::of(&[tool.module])?;
+    cache.ensure(&[tool], title, progress).await?;
+    Ok(cache.0.join(tool.binary))
+}
+
 /// The local Kubernetes, built when missing.
 pub async fn kubernetes(progress: &dyn Progress) -> Result<Kubernetes> {
     let cache = Cache::open()?;
@@ -126,7 +160,11 @@ struct Cache(PathBuf);
 
 impl Cache {
     fn open() -> Result<Self> {
-        let folder = directories::cache()?.join("servers").join(fingerprint());
+        Self::of(&[&TOOLS, &KUBERNETES])
+    }
+
+    fn of(modules: &[&Module]) -> Result<Self> {
+        let folder = directories::cache()?.join("servers").join(fingerprint(modules));
         std::fs::create_dir_all(&folder).with_context(|| format!("creating {}", folder.display()))?;
         Ok(Self(folder))
     }
@@ -226,10 +264,9 @@ impl Module {
 }
 
 /// Tells the module files apart: FNV-1a, for no one attacks their own cache.
-fn fingerprint() -> String {
-    let texts = [TOOLS.go_mod, TOOLS.go_sum, KUBERNETES.go_mod, KUBERNETES.go_sum, KUBERNETES.stamps];
+fn fingerprint(modules: &[&Module]) -> String {
+    let texts = modules.iter().flat_map(|module| [module.go_mod, module.go_sum, module.stamps]);
     let hash = texts
-        .iter()
         .flat_map(|text| text.bytes())
         .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
     format!("{hash:016x}")
@@ -239,7 +276,15 @@ fn go(directory: &Path) -> Result<tokio::process::Command> {
     let go = programs::on_path("go").or_else(|| programs::in_directories("go", ["/usr/local/go/bin".into()])).context(
         "go is not installed; install Go 1.26 or later from https://go.dev/dl (it builds nats-server and the sandbox, once)",
     )?;
-    let mut command = tokio::process::Command::new(go);
+    // Whatever runs meanwhile goes first.
+    let mut command = match programs::on_path("nice") {
+        Some(nice) => {
+            let mut command = tokio::process::Command::new(nice);
+            command.args(["-n", "10"]).arg(go);
+            command
+        }
+        None => tokio::process::Command::new(go),
+    };
     command.current_dir(directory).env("CGO_ENABLED", "0").env_remove("GOFLAGS").env("GOWORK", "off");
     command.stdin(Stdio::null()).kill_on_drop(true);
     Ok(command)

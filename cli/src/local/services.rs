@@ -129,11 +129,26 @@ fn controllers(instance: &Instance, settings: &Settings, nats_url: String) -> Re
         .arguments(["--server", &settings.server()?])
         .arguments(["--token-file", &text(&instance.controller_token_file()?)])
         .arguments(["--listen", &format!("127.0.0.1:{port}")])
+        .arguments(["--helm", &text(&helm_path()?)])
         .port(port)
         .ready_when(Readiness::Http { port, path: "/readyz" });
     spec.environment = settings.environment();
     spec.environment.push(("THREEPORT_NATS_URL".into(), nats_url));
     Ok(spec)
+}
+
+/// Where the user says that helm is, or where it is or will be.
+fn helm_path() -> Result<PathBuf> {
+    std::env::var_os("THREEPORT_HELM").map_or_else(servers::helm_path, |path| Ok(path.into()))
+}
+
+/// Builds what only some need and nothing waits for.
+pub async fn build_later(progress: &dyn Progress) {
+    if std::env::var_os("THREEPORT_HELM").is_none()
+        && let Err(error) = servers::helm(progress).await
+    {
+        tracing::warn!(error = format!("{error:#}"), "helm can't be built; charts can't be deployed without it");
+    }
 }
 
 fn api_server_program() -> Result<PathBuf> {

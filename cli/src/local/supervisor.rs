@@ -59,12 +59,21 @@ async fn run(instance: &Instance) -> Result<()> {
         () = signals.ended() => Err(anyhow!("interrupted")),
     };
     if let Ok(board) = &started {
-        signals.ended_or_retry(board).await;
+        tokio::select! {
+            () = signals.ended_or_retry(board) => {}
+            () = build_later() => {}
+        }
     }
     for keeper in keepers.into_iter().rev() {
         keeper.stop().await;
     }
     started.map(drop)
+}
+
+/// Builds beside what runs; never ends, for what runs goes on.
+async fn build_later() {
+    services::build_later(&Quiet).await;
+    std::future::pending::<()>().await;
 }
 
 /// Starts everything and waits until `up` has done its part; fails when `up` goes away.
@@ -101,6 +110,15 @@ impl Progress for Teller {
     fn step(&self, message: &str) {
         tell(&Report::Step(message.to_owned()));
     }
+
+    fn detail(&self, _message: &str) {}
+}
+
+/// Nobody listens any more.
+struct Quiet;
+
+impl Progress for Quiet {
+    fn step(&self, _message: &str) {}
 
     fn detail(&self, _message: &str) {}
 }

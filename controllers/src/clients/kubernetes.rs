@@ -12,7 +12,7 @@ mod watch;
 
 pub use census::Census;
 pub use cluster::{Applied, Apply, Cluster, Deletion, Identity, Scope};
-pub use credentials::InvalidCredentials;
+pub use credentials::{InvalidCredentials, kubeconfig};
 pub use discovery::ResourceType;
 pub use error::{Error, FieldConflict, Result};
 pub use watch::{Change, Listed};

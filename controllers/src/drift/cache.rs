@@ -7,7 +7,7 @@ use threeport::v1::{InventoryEntry, ResourceReference};
 use uuid::Uuid;
 
 use super::autoscalers::Autoscalers;
-use crate::resource::{INSTANCE_LABEL, MADE_FOR, annotation, field_manager, label};
+use crate::resource::{INSTANCE_LABEL, MADE_FOR, annotation, label, manager_of};
 use crate::workload_instance::plan::{Key, Live, Observed, key};
 
 /// A kind in a version: `("apps/v1", "Deployment")`.
@@ -115,7 +115,7 @@ impl Cache {
             return Vec::new();
         }
         let instance_id = instance_of(object);
-        let seen = Observed::of(object, &field_manager(instance_id));
+        let seen = Observed::of(object, &manager_of(object, instance_id));
         let before = self.owners.get(&seen.uid).filter(|before| *before != instance_id).cloned();
         let mut touched = before.into_iter().filter(|before| self.take(before, &seen)).collect::<Vec<_>>();
         if instance_id.is_empty() {
@@ -205,6 +205,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resource::field_manager;
 
     const I: &str = "01980000-0000-7000-8000-00000000000a";
     const J: &str = "01980000-0000-7000-8000-00000000000b";

@@ -4,7 +4,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use threeport::v1::{AcquireLeaseRequest, ControllerReference, InventoryEntry, WakeItem};
+use threeport::object::Object;
+use threeport::v1::{
+    AcquireLeaseRequest, ControllerReference, HelmWorkloadInstance, InventoryEntry, WakeItem, WorkloadInstance,
+};
 use threeport_sdk::client::ControlClient;
 use threeport_sdk::controller::LeaseGuard;
 use tokio::task::JoinSet;
@@ -177,12 +180,15 @@ impl Holder {
         if instance_ids.is_empty() {
             return;
         }
-        let item = |object_id: &String| wake_item("workload-instance", object_id, true);
-        if let Err(error) = self.control.wake(instance_ids.iter().map(item).collect()).await {
-            tracing::warn!(%error, "instances can't be woken; trying again");
-            // What woke them may show in no inventory, and be found by no comparing.
-            tokio::time::sleep(ASK_EVERY).await;
-            self.watch.wake(instance_ids);
+        // Of which kind an instance is only the server knows; waking what isn't there does nothing.
+        for kind in [WorkloadInstance::KIND, HelmWorkloadInstance::KIND] {
+            let item = |object_id: &String| wake_item(kind, object_id, true);
+            if let Err(error) = self.control.wake(instance_ids.iter().map(item).collect()).await {
+                tracing::warn!(%error, "instances can't be woken; trying again");
+                // What woke them may show in no inventory, and be found by no comparing.
+                tokio::time::sleep(ASK_EVERY).await;
+                return self.watch.wake(instance_ids);
+            }
         }
     }
 

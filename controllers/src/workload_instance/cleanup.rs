@@ -97,7 +97,7 @@ fn goes_along<'a>(entry: &InventoryEntry, namespaces: impl IntoIterator<Item = &
 }
 
 /// The inventory, with the claims that stateful sets have made by now.
-async fn entries(
+pub async fn entries(
     context: &Context<impl Deployment>,
     cluster: &Cluster,
 ) -> Result<ClusterResult<Vec<InventoryEntry>>, Failure> {

@@ -8,8 +8,8 @@ use serde_json::Value;
 use super::desired::Owner;
 use crate::clients::kubernetes::{Census, Cluster, Error, ResourceType, Result, Scope};
 use crate::resource::{
-    CONTROL_PLANE_LABEL, INSTANCE_LABEL, annotation, display, field_manager, group, is_retained, is_terminating, label,
-    owned_fields, reference, text,
+    CONTROL_PLANE_LABEL, HELM_MANAGER, HOOK_LABEL, INSTANCE_LABEL, annotation, display, group, is_retained,
+    is_terminating, label, manager_of, owned_fields, reference, text,
 };
 
 const AT_ONCE: usize = 8;
@@ -123,9 +123,10 @@ impl Look<'_> {
 
     /// Labels get copied: what the instance has made shows its field manager too.
     fn is_of_leaving(&self, item: &Value) -> bool {
-        label(item, INSTANCE_LABEL) == self.leaving.instance_id
-            && label(item, CONTROL_PLANE_LABEL) == self.leaving.control_plane_id
-            && owned_fields(item, &field_manager(self.leaving.instance_id)).is_some()
+        let id = self.leaving.instance_id;
+        let is_made_by_us = label(item, INSTANCE_LABEL) == id && owned_fields(item, &manager_of(item, id)).is_some();
+        let is_hook = label(item, HOOK_LABEL) == id && owned_fields(item, HELM_MANAGER).is_some();
+        (is_made_by_us || is_hook) && label(item, CONTROL_PLANE_LABEL) == self.leaving.control_plane_id
     }
 
     /// By something that lives in the namespace too: both go or both stay. What an owner outside has isn't the namespace's.
@@ -149,6 +150,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::resource::field_manager;
 
     const I: &str = "01980000-0000-7000-8000-00000000000a";
     const J: &str = "01980000-0000-7000-8000-00000000000b";
@@ -195,6 +197,17 @@ mod tests {
         assert!(foreign("ConfigMap", "other", I, &ours), "of another control plane");
         assert!(foreign("PersistentVolumeClaim", "plane", I, &ours), "retained");
         assert!(foreign("Service", "plane", I, "kubectl"), "its labels were copied");
+    }
+
+    #[test]
+    fn what_a_leaving_chart_has_run_goes_with_its_namespace() {
+        let foreign = |id: &str, manager: &str| {
+            let labels = json!({ CONTROL_PLANE_LABEL: "plane", HOOK_LABEL: id });
+            let managed = json!([{ "manager": manager, "operation": "Apply" }]);
+            let hook = item("Job", &json!({ "name": "x", "labels": labels, "managedFields": managed }));
+            is_foreign(&hook, Contents::All)
+        };
+        assert!(!foreign(I, HELM_MANAGER) && foreign(J, HELM_MANAGER) && foreign(I, "kubectl"));
     }
 
     #[test]

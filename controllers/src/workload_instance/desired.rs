@@ -99,7 +99,8 @@ fn implied_namespace(name: &str, owner: Owner) -> Desired {
     }
 }
 
-fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
+/// One resource with our marks; of the groups given its own CRDs are beside it.
+pub fn marked(resource: Resource, own_groups: &[String], owner: Owner) -> Desired {
     let (yields, mut value) = (resource.yields, resource.value);
     encode_string_data(&mut value);
     let reference = reference(&value);
@@ -140,6 +141,14 @@ impl Desired {
         if !self.yields.contains(&path) {
             self.yields.push(path);
             self.rehash();
+        }
+    }
+
+    /// Keeps the hash that somebody else has put there for the same.
+    pub fn keep_hash(&mut self, hash: &str) {
+        if !hash.is_empty() {
+            hash.clone_into(&mut self.hash);
+            set_annotation(&mut self.value, APPLIED_HASH, hash);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What other instances are called, for messages about them.
 
 use threeport::object::Object;
-use threeport::v1::WorkloadInstance;
+use threeport::v1::{HelmWorkloadInstance, WorkloadInstance};
 use threeport_sdk::Client;
 use threeport_sdk::client::Filter;
 use uuid::Uuid;
@@ -15,16 +15,19 @@ impl Names<'_> {
     pub async fn of(&self, instance_id: &str) -> String {
         let found = match Uuid::try_parse(instance_id) {
             // Anybody may write a label: only an id goes into a filter.
-            Ok(id) => Box::pin(self.find(id)).await,
+            Ok(id) => match Box::pin(self.find::<WorkloadInstance>(id)).await {
+                None => Box::pin(self.find::<HelmWorkloadInstance>(id)).await,
+                found => found,
+            },
             Err(_) => None,
         };
         found.unwrap_or_else(|| format!("the workload-instance with id `{instance_id}`"))
     }
 
-    async fn find(&self, id: Uuid) -> Option<String> {
+    async fn find<T: Object>(&self, id: Uuid) -> Option<String> {
         let filter = Filter { filter: format!("id = \"{id}\""), ..Filter::project("-") };
-        let page = self.0.list::<WorkloadInstance>(&filter, 1, "").await.ok()?;
+        let page = self.0.list::<T>(&filter, 1, "").await.ok()?;
         let meta = page.items.first()?.meta();
-        Some(format!("workload-instance `{}/{}`", meta.project, meta.name))
+        Some(format!("{} `{}/{}`", T::KIND, meta.project, meta.name))
     }
 }

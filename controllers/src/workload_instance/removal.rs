@@ -13,7 +13,7 @@ use super::plan::{Observed, Step};
 use super::report::ResourceState;
 use crate::clients::kubernetes::{Cluster, Deletion, Error, Result};
 use crate::health::{Health, State};
-use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, is_namespace, label, text};
+use crate::resource::{APPLIED_HASH, CONTROL_PLANE_LABEL, INSTANCE_LABEL, is_namespace, label, manager_of, text};
 
 /// What is going is looked at at doubling distances, for finalizers may take long.
 const FIRST_LOOK: Duration = Duration::from_secs(1);
@@ -99,7 +99,8 @@ impl Removal<'_> {
             return Ok(Some(uid.to_owned()));
         }
         let live = self.cluster.get(reference).await?.filter(|live| label(live, INSTANCE_LABEL) == self.instance_id);
-        let seen = live.map(|live| Observed::of(&live, self.manager)).filter(Observed::is_ours);
+        let observe = |live: Value| Observed::of(&live, &manager_of(&live, self.instance_id));
+        let seen = live.map(observe).filter(Observed::is_ours);
         Ok(seen.map(|seen| seen.uid))
     }
 

@@ -17,7 +17,7 @@ pub struct InvalidCredentials(pub String);
 
 /// The configuration that a runtime's spec asks for.
 pub fn config(spec: &KubernetesRuntimeInstanceSpec) -> Result<kube::Config, InvalidCredentials> {
-    let kubeconfig = if spec.kubeconfig.is_empty() { from_fields(spec)? } else { from_kubeconfig(&spec.kubeconfig)? };
+    let kubeconfig = inline(spec)?;
     let mut config = kube::Config::new(endpoint(&kubeconfig)?);
     // Everything is inline by now, so that this neither reads files nor waits.
     let loaded =
@@ -29,6 +29,18 @@ pub fn config(spec: &KubernetesRuntimeInstanceSpec) -> Result<kube::Config, Inva
     config.default_namespace = "default".into();
     config.connect_timeout = Some(CONNECT_TIMEOUT);
     Ok(config)
+}
+
+/// The same as a kubeconfig that another program can use: one context, all of it inline.
+pub fn kubeconfig(spec: &KubernetesRuntimeInstanceSpec) -> Result<String, InvalidCredentials> {
+    let kubeconfig = inline(spec)?;
+    endpoint(&kubeconfig)?;
+    serde_json::to_string(&kubeconfig)
+        .map_err(|error| InvalidCredentials(format!("the credentials can't be written: {error}")))
+}
+
+fn inline(spec: &KubernetesRuntimeInstanceSpec) -> Result<Kubeconfig, InvalidCredentials> {
+    if spec.kubeconfig.is_empty() { from_fields(spec) } else { from_kubeconfig(&spec.kubeconfig) }
 }
 
 fn endpoint(kubeconfig: &Kubeconfig) -> Result<http::Uri, InvalidCredentials> {
@@ -135,6 +147,19 @@ mod tests {
         let config = config(&kubeconfig("{server: 'https://10.0.0.1:6443'}", "{token: secret}")).unwrap();
         assert_eq!(config.cluster_url.host(), Some("10.0.0.1"));
         assert!(config.auth_info.token.is_some());
+    }
+
+    #[test]
+    fn another_program_gets_the_same_credentials() {
+        let spec = KubernetesRuntimeInstanceSpec {
+            endpoint: "https://10.0.0.1:6443".into(),
+            token: "hunter2".into(),
+            ..Default::default()
+        };
+        let again = super::kubeconfig(&spec).unwrap();
+        assert!(again.contains("hunter2"), "{again}");
+        let spec = KubernetesRuntimeInstanceSpec { kubeconfig: again, ..Default::default() };
+        assert!(config(&spec).unwrap().auth_info.token.is_some());
     }
 
     #[test]
