@@ -7,115 +7,19 @@
 //!   KubernetesRuntimeInstance: {Name: eu}
 //! ```
 //!
-//! [`TABLE`] says what each key stands for: a kind that comes later is a line in it.
+//! [`TABLE`] says what each key stands for.
+
+mod table;
+
+use std::collections::HashMap;
 
 use serde_json::{Map, Value, json};
 use threeport::json::{Violation, join};
 use threeport::spelling::closest;
 
+use self::table::{Entry, Field, Native, TABLE};
 use super::VERSION;
 use super::node::Places;
-
-/// What a key of the format stands for.
-struct Entry {
-    key: &'static str,
-    /// The native documents that it makes; none: it has no counterpart yet.
-    natives: &'static [Native],
-    /// Fields that it has and that have no counterpart yet.
-    later: &'static [&'static str],
-}
-
-struct Native {
-    kind: &'static str,
-    fields: &'static [Field],
-}
-
-/// A field, where it goes in the native document, and how.
-struct Field(&'static str, &'static str, Convert);
-
-/// The native value, or what must stand there instead.
-type Convert = fn(&Value) -> Result<Value, &'static str>;
-
-const NAME: Field = Field("Name", "name", text);
-
-const TABLE: &[Entry] = &[
-    Entry {
-        key: "Workload",
-        natives: &[Native {
-            kind: "workload",
-            fields: &[
-                NAME,
-                Field("YAMLDocument", "spec.manifest", file),
-                Field("KubernetesRuntimeInstance", "spec.instances", one_instance),
-            ],
-        }],
-        later: &["DomainName", "Gateway", "Secret"],
-    },
-    Entry {
-        key: "WorkloadDefinition",
-        natives: &[Native {
-            kind: "workload-definition",
-            fields: &[NAME, Field("YAMLDocument", "spec.manifest", file)],
-        }],
-        later: &[],
-    },
-    Entry {
-        key: "WorkloadInstance",
-        natives: &[Native {
-            kind: "workload-instance",
-            fields: &[
-                NAME,
-                Field("WorkloadDefinition", "spec.definition", reference),
-                Field("KubernetesRuntimeInstance", "spec.runtime", reference),
-            ],
-        }],
-        later: &[],
-    },
-    later("HelmWorkload"),
-    later("HelmWorkloadDefinition"),
-    later("HelmWorkloadInstance"),
-    later("KubernetesRuntime"),
-    later("KubernetesRuntimeDefinition"),
-    later("KubernetesRuntimeInstance"),
-    later("Gateway"),
-    later("GatewayDefinition"),
-    later("GatewayInstance"),
-    later("DomainName"),
-    later("DomainNameDefinition"),
-    later("DomainNameInstance"),
-    later("Secret"),
-    later("SecretDefinition"),
-    later("SecretInstance"),
-    later("ObservabilityStack"),
-    later("ObservabilityStackDefinition"),
-    later("ObservabilityStackInstance"),
-];
-
-const fn later(key: &'static str) -> Entry {
-    Entry { key, natives: &[], later: &[] }
-}
-
-fn text(value: &Value) -> Result<Value, &'static str> {
-    if value.is_string() { Ok(value.clone()) } else { Err("must be a text; put it in quotes") }
-}
-
-/// A path, relative to the file that names it.
-fn file(value: &Value) -> Result<Value, &'static str> {
-    let path = value.as_str().ok_or("must be the path of a file")?;
-    Ok(json!({ "file": path }))
-}
-
-/// `{Name: …}`.
-fn reference(value: &Value) -> Result<Value, &'static str> {
-    let fields = value.as_object().filter(|fields| fields.len() == 1);
-    let name = fields.and_then(|fields| fields.get("Name")).filter(|name| name.is_string());
-    name.cloned().ok_or("must be `{Name: …}`")
-}
-
-/// The one instance of a workload, on the runtime referred to.
-fn one_instance(value: &Value) -> Result<Value, &'static str> {
-    Ok(json!([{ "name": "default", "runtime": reference(value)? }]))
-}
 
 /// A native document, and where its parts stand in the one that it was made of.
 #[derive(Debug)]
@@ -189,9 +93,13 @@ fn of_native(
 ) -> Translated {
     let mut document = json!({ "version": VERSION, "kind": native.kind, "spec": {} });
     let mut moved = Places::new(places.find(key));
+    let mut taken = HashMap::new();
     for Field(name, path, convert) in native.fields {
         let Some(value) = given.get(*name).filter(|value| !value.is_null()) else { continue };
         let place = join(key, name);
+        if let Some(other) = taken.insert(path, name) {
+            wrong.push(Violation::new(&place, format!("stands for the same as `{other}`; keep one of them")));
+        }
         moved.note(path, places.find(&place));
         match convert(value) {
             Ok(value) => match path.strip_prefix("spec.") {
@@ -226,6 +134,35 @@ mod tests {
             Value::Object(translated[0].fields.clone()),
             json!({ "version": "v1", "kind": "workload", "name": "web", "spec": {
                 "manifest": { "file": "web.yaml" }, "instances": [{ "name": "default", "runtime": "eu" }] } })
+        );
+    }
+
+    #[test]
+    fn a_chart_is_a_definition_and_its_instance() {
+        let json = json!({ "HelmWorkload": {
+            "Name": "info", "Repo": "https://charts.example.com", "Chart": "info", "ChartVersion": "1.0.0",
+            "DefinitionValues": "a: 1", "InstanceValuesDocument": "values.yaml" } });
+        let translated = translate(json.as_object().unwrap(), &Places::default()).unwrap();
+        let specs =
+            translated.iter().map(|native| (&native.fields["kind"], &native.fields["spec"])).collect::<Vec<_>>();
+        assert_eq!(
+            specs,
+            [
+                (
+                    &json!("helm-workload-definition"),
+                    &json!({ "repo": "https://charts.example.com", "chart": "info", "chart_version": "1.0.0",
+                        "values_document": "a: 1" })
+                ),
+                (
+                    &json!("helm-workload-instance"),
+                    &json!({ "definition": "info", "values_document": { "file": "values.yaml" } })
+                )
+            ]
+        );
+        let both = json!({ "HelmWorkloadDefinition": { "Values": "a: 1", "ValuesDocument": "values.yaml" } });
+        assert_eq!(
+            told(&both),
+            ["HelmWorkloadDefinition.ValuesDocument: stands for the same as `Values`; keep one of them"]
         );
     }
 
